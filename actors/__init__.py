@@ -1,0 +1,1 @@
+"""Acting: simulators, improvement operators, and the actors that run them."""

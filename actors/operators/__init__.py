@@ -1,0 +1,1 @@
+"""Named improvement operators: state in, reference set out."""

@@ -1,0 +1,1 @@
+"""The mathematics of search in numpy: schedules, temperatures, proposals."""

@@ -1,0 +1,1 @@
+"""Models of an environment that a search can step."""

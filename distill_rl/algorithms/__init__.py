@@ -1,0 +1,1 @@
+"""RLlib algorithms: where actors and learners meet."""

@@ -1,0 +1,79 @@
+"""Checks of arguments, in one line at the entry of public functions."""
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+_FLOATING_KINDS = ("float16", "bfloat16", "float32", "float64")
+
+
+def check_shape(name: str, array: Any, shape: tuple[int | None, ...]) -> None:
+    """Checks that `array` has `shape`, where `None` stands for any length.
+
+    Args:
+      name: name of the argument, for the message.
+      array: numpy array or torch tensor.
+      shape: expected shape.
+
+    Raises:
+      ValueError: if the rank or any fixed length differs.
+    """
+    actual = tuple(array.shape)
+    if len(actual) != len(shape) or any(e is not None and e != a for e, a in zip(shape, actual, strict=True)):
+        expected = "[" + ", ".join("any" if e is None else str(e) for e in shape) + "]"
+        raise ValueError(f"`{name}` must have shape {expected}, got {list(actual)}")
+
+
+def check_floating(name: str, array: Any) -> None:
+    """Checks that `array` holds floating-point numbers.
+
+    Raises:
+      ValueError: if its dtype is not a floating one.
+    """
+    dtype = str(array.dtype).removeprefix("torch.")
+    if dtype not in _FLOATING_KINDS:
+        raise ValueError(f"`{name}` must have a floating dtype, got {dtype}")
+
+
+def check_finite(name: str, array: Any) -> None:
+    """Checks that `array` has neither NaN nor infinities.
+
+    Raises:
+      ValueError: if it has, saying how many and where the first one is.
+    """
+    values = np.asarray(array)
+    bad = ~np.isfinite(values)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValueError(f"`{name}` must be finite, got {int(bad.sum())} non-finite values, first at {first}")
+
+
+def check_positive(name: str, value: float) -> None:
+    """Checks that a scalar is positive and finite.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    if not (np.isfinite(value) and value > 0):
+        raise ValueError(f"`{name}` must be positive, got {value}")
+
+
+def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    """Checks that `value` is one of `choices`.
+
+    Raises:
+      ValueError: if it is not, naming the nearest choice.
+    """
+    choices = sorted(choices)
+    if value not in choices:
+        raise ValueError(
+            f"`{name}` must be one of {', '.join(choices)}; got {value!r}{nearest(value, choices)}"
+        )
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """Returns `" (did you mean 'x'?)"` for the known word closest to `word`, or an empty string."""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {matches[0]!r}?)" if matches else ""

@@ -1,0 +1,1 @@
+"""The `distill-rl` command line and its reports."""

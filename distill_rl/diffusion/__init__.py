@@ -1,0 +1,1 @@
+"""Noise schedules, scalings and samplers of diffusion and consistency models."""

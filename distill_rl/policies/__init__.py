@@ -1,0 +1,1 @@
+"""Generative policies: `action = f(observation, noise)`."""

@@ -1,0 +1,114 @@
+"""The data contract between sources of reference sets and learners.
+
+Shape letters used throughout the project: `B` batch of states, `N` candidate actions, `A` action size,
+`O` observation size, `H` steps of a rollout, `M` trajectories simulated together, `S` simulator state size,
+`K` noise levels. `[...]` stands for any leading dimensions.
+"""
+
+import dataclasses
+from typing import Any, Literal
+
+import numpy as np
+
+from distill_rl.checks import check_finite, check_floating, check_shape
+
+Array = Any
+"""A numpy array (at the actor) or a torch tensor (at the learner)."""
+
+Convention = Literal["mass", "density"]
+
+_MASS_TOLERANCE = 1e-3
+
+
+@dataclasses.dataclass(frozen=True)
+class ReferenceSet:
+    """Candidate actions of a batch of states, with their log-probabilities under an improved policy.
+
+    The importance weight of a candidate is `exp(log_probs - log_proposals)` in both conventions:
+
+    * `mass`: `log_probs` is a distribution over the `N` candidates (sums to one) and `log_proposals` is zero;
+      this is what a search returns.
+    * `density`: `log_probs` is a log-density and `log_proposals` the log-density the candidates were drawn from.
+
+    Attributes:
+      observation: states the sets belong to. Shape `[B, O]`, float32.
+      actions: candidates, normalised to [-1, 1]. Shape `[B, N, A]`, float32.
+      log_probs: log p*(a_i | s) under the improved policy. Shape `[B, N]`; `-inf` marks a candidate of no mass.
+      log_proposals: log q(a_i | s) the candidates were drawn from. Shape `[B, N]`.
+      value: value of the improved policy, in (discounted) reward units. Shape `[B]`.
+      policy_value: value of the policy that proposed, the target of its value function. Shape `[B]`.
+      policy_version: version of the weights that proposed.
+      convention: which of the two conventions holds.
+    """
+
+    observation: Array  # [B, O]
+    actions: Array  # [B, N, A]
+    log_probs: Array  # [B, N]
+    log_proposals: Array  # [B, N]
+    value: Array  # [B]
+    policy_value: Array  # [B]
+    policy_version: int
+    convention: Convention = "mass"
+
+    def __len__(self) -> int:
+        """Returns the number of states `B`."""
+        return int(self.observation.shape[0])
+
+    def validate(self) -> "ReferenceSet":
+        """Checks shapes, dtypes, ranges and normalisation, and returns the set itself.
+
+        Raises:
+          ValueError: naming the field, what was expected and what came.
+        """
+        validate_reference_set(self)
+        return self
+
+
+def validate_reference_set(reference_set: ReferenceSet) -> None:
+    """Checks that a reference set keeps the contract of `ReferenceSet`.
+
+    Args:
+      reference_set: the set, of numpy arrays or torch tensors.
+
+    Raises:
+      ValueError: if a field has the wrong rank, length or dtype, holds NaN, an action lies outside [-1, 1],
+        or `log_probs` do not sum to one in the mass convention.
+    """
+    r = reference_set
+    if len(getattr(r.actions, "shape", ())) != 3:
+        raise ValueError(f"`actions` must have shape [B, N, A], got {list(getattr(r.actions, 'shape', ()))}")
+    num_states, num_candidates, _ = r.actions.shape
+    check_shape("observation", r.observation, (num_states, None))
+    check_shape("log_probs", r.log_probs, (num_states, num_candidates))
+    check_shape("log_proposals", r.log_proposals, (num_states, num_candidates))
+    check_shape("value", r.value, (num_states,))
+    check_shape("policy_value", r.policy_value, (num_states,))
+    for name in ("observation", "actions", "log_probs", "log_proposals", "value", "policy_value"):
+        check_floating(name, getattr(r, name))
+    for name in ("observation", "actions", "log_proposals", "value", "policy_value"):
+        check_finite(name, getattr(r, name))
+    _check_log_probs(r)
+    largest = float(abs(r.actions).max()) if num_states else 0.0
+    if largest > 1.0 + 1e-6:
+        raise ValueError(f"`actions` must lie in [-1, 1], got a component of magnitude {largest:.6g}")
+    if isinstance(r.policy_version, bool) or not isinstance(r.policy_version, (int, np.integer)):
+        raise ValueError(f"`policy_version` must be an integer, got {r.policy_version!r}")
+
+
+def _check_log_probs(reference_set: ReferenceSet) -> None:
+    log_probs = np.asarray(reference_set.log_probs, np.float64)
+    if np.isnan(log_probs).any() or np.isposinf(log_probs).any():
+        raise ValueError("`log_probs` must be finite or -inf, got NaN or +inf")
+    if reference_set.convention == "density":
+        return
+    if reference_set.convention != "mass":
+        raise ValueError(f"`convention` must be 'mass' or 'density', got {reference_set.convention!r}")
+    total = np.exp(log_probs).sum(axis=-1)
+    if total.size and np.abs(total - 1.0).max() > _MASS_TOLERANCE:
+        worst = int(np.abs(total - 1.0).argmax())
+        raise ValueError(
+            f"`log_probs` must sum to one over the candidates in the mass convention, "
+            f"got a total of {total[worst]:.6g} at state {worst}"
+        )
+    if np.abs(np.asarray(reference_set.log_proposals)).max(initial=0.0) > 0.0:
+        raise ValueError("`log_proposals` must be zero in the mass convention, got non-zero values")

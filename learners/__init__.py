@@ -1,0 +1,1 @@
+"""Learning: projections of reference sets onto one-step policies."""
