@@ -1,0 +1,242 @@
+"""Simulates many copies of a MuJoCo environment in native code, bit for bit as it steps itself."""
+
+import dataclasses
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+
+from actors.simulators.base import ActionFn, Rollout, SimulatorStep
+from actors.simulators.live_env import action_repeat_of, control_fn_of, model_and_data
+from actors.simulators.native import FULL_PHYSICS, NativeRollout
+from actors.simulators.sensors import SensorColumns
+from actors.simulators.task import MujocoTask, PhysicsBatch
+from actors.simulators.tasks import find_task
+from actors.simulators.trajectory import Trajectory, is_diverged, sum_repeats
+from distill_rl.checks import check_shape
+
+
+class MujocoSimulator:
+    """A `Simulator` on `mujoco.rollout`, for environments with a vectorised task.
+
+    A state is a row of physics state, warm start of the constraint solver, task parameters and
+    acceleration-stage sensors. From a `snapshot`, an open-loop rollout is one native call and equals the
+    environment's own steps bit for bit. A closed-loop rollout is one native call for each step; MuJoCo does
+    not return its warm start, so later calls start the solver from finite differences of velocity, and agree
+    to solver tolerance.
+
+    MuJoCo computes position- and velocity-stage sensors one substep late. Rewards that need them are
+    therefore read from the first substep of the next control step, and only the last one of a rollout costs a
+    further substep.
+    """
+
+    def __init__(self, env: gym.Env, task: MujocoTask | None = None, *, num_threads: int = 1):
+        """Builds the simulator of a live environment; the environment itself is never touched.
+
+        Args:
+          env: the environment, with its wrappers (action rescaling and action repeat are reproduced).
+          task: its vectorised task; by default the one that is registered for it.
+          num_threads: native threads.
+
+        Raises:
+          ValueError: if the environment has no vectorised task.
+        """
+        task = find_task(env) if task is None else task
+        if task is None:
+            raise ValueError(f"`env` must have a vectorised MuJoCo task, got {env}")
+        # A diverged state must stay visible: by default MuJoCo resets it silently.
+        task.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET.value
+        self.task = task
+        self.observation_size = task.observation_size
+        self.action_size = task.model.nu
+        self.num_steps = 0
+        self._native = NativeRollout(task.model, num_threads)
+        self._control_fn = control_fn_of(env)
+        self._action_repeat = action_repeat_of(env)
+        self._substep_sec = float(task.model.opt.timestep)
+        self.control_timestep_sec = self._substep_sec * task.num_substeps * self._action_repeat
+        self._state_columns = SensorColumns(task.model, task.state_sensors)
+        self._force_columns = SensorColumns(task.model, task.force_sensors)
+        self._resting_state = _physics_state(task.model, mujoco.MjData(task.model))
+        # Ends of the parts of a state: physics, warm start, parameters, force sensors.
+        parts = (self._native.state_size, task.model.nv, task.parameter_size, len(self._force_columns))
+        self._ends = np.cumsum(parts)
+        self.description = (
+            f"native MuJoCo rollouts ({type(task).__name__}, {num_threads} thread{'s' * (num_threads > 1)}): "
+            "the environment has a vectorised task"
+        )
+
+    def snapshot(self, env: gym.Env) -> np.ndarray:
+        """Returns the state of a live environment of the kind this simulator was built from. Shape `[S]`.
+
+        Raises:
+          ValueError: if the environment is no MuJoCo environment.
+        """
+        handles = model_and_data(env)
+        if handles is None:
+            raise ValueError(f"`env` must be a MuJoCo environment, got {env}")
+        model, data = handles
+        forces = data.sensordata[SensorColumns(model, self.task.force_sensors).indices]
+        return np.concatenate(
+            [_physics_state(model, data), data.qacc_warmstart, self.task.parameters(env), forces]
+        )
+
+    def step(self, state: np.ndarray, action: np.ndarray) -> SimulatorStep:
+        """Steps every state once. Shapes `[M, S]`, `[M, A]`."""
+        check_shape("action", action, (len(state), self.action_size))
+        rollout = self.rollout(state, action[:, None])
+        return SimulatorStep(rollout.state, rollout.observation, rollout.reward[:, 0], rollout.discount[:, 0])
+
+    def rollout(
+        self, state: np.ndarray, actions: np.ndarray | ActionFn, num_steps: int | None = None
+    ) -> Rollout:
+        """Rolls every state out.
+
+        Args:
+          state: shape `[M, S]`.
+          actions: an open-loop plan `[M, H, A]`, or a function called with the step and its observation `[M,
+            O]`.
+          num_steps: `H`; needed with a function.
+
+        Returns:
+          The rollout. Rows that diverge have NaN in their state, observation and rewards from there on.
+
+        Raises:
+          ValueError: if a shape is wrong, or `num_steps` is missing or does not agree with a plan.
+        """
+        check_shape("state", state, (None, int(self._ends[-1])))
+        if not callable(actions):
+            check_shape("actions", actions, (len(state), num_steps, self.action_size))
+            num_steps = actions.shape[1]
+        if num_steps is None or num_steps < 1:
+            raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
+        physics, warmstart, parameters, forces = np.split(state, self._ends[:-1], axis=1)
+        trajectory = Trajectory.allocate(
+            physics, forces, num_steps * self._action_repeat, len(self._state_columns)
+        )
+        if callable(actions):
+            control, warmstart = self._closed_loop(trajectory, parameters, warmstart, actions, num_steps)
+        else:
+            control = self._control_fn(actions)
+            warmstart = self._advance(trajectory, 0, control, warmstart, is_last=True)
+        self.num_steps += len(state) * num_steps * self._action_repeat
+        return self._evaluate(trajectory, parameters, control, warmstart)
+
+    def _closed_loop(
+        self,
+        trajectory: Trajectory,
+        parameters: np.ndarray,
+        warmstart: np.ndarray,
+        action_fn: ActionFn,
+        num_steps: int,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Steps under `action_fn`; returns the controls `[M, H, nu]` and the last warm start `[M, nv]`."""
+        controls = []
+        for step in range(num_steps):
+            start = step * self._action_repeat
+            action = action_fn(step, self._observe(trajectory, parameters, start))
+            check_shape("action", action, (len(warmstart), self.action_size))
+            controls.append(self._control_fn(action)[:, None])
+            warmstart = self._advance(
+                trajectory, start, controls[-1], warmstart, is_last=step == num_steps - 1
+            )
+        return np.concatenate(controls, axis=1), warmstart
+
+    def _advance(
+        self,
+        trajectory: Trajectory,
+        start: int,
+        control: np.ndarray,
+        warmstart: np.ndarray,
+        is_last: bool,
+    ) -> np.ndarray:
+        """Simulates from boundary `start` in one native call; returns the next warm start `[M, nv]`.
+
+        Rows that are not finite, and those of actions that are not, rest in the model's initial state
+        meanwhile: a NaN never enters MuJoCo.
+        """
+        substeps = self.task.num_substeps
+        stop = start + control.shape[1] * self._action_repeat
+        is_valid_control = np.isfinite(control).all(axis=-1)
+        state = trajectory.states[:, start]
+        is_lost = ~np.isfinite(state).all(axis=-1)
+        states, sensors = self._native.run(
+            np.where(is_lost[:, None], self._resting_state, state),
+            np.where(np.isfinite(warmstart), warmstart, 0.0),
+            np.where(is_valid_control[..., None], control, 0.0),
+            hold=substeps * self._action_repeat,
+            num_extra=int(is_last and bool(self.task.state_sensors)),
+        )
+        last = (stop - start) * substeps
+        trajectory.states[:, start + 1 : stop + 1] = states[:, substeps - 1 : last : substeps]
+        trajectory.force_sensors[:, start + 1 : stop + 1] = sensors[
+            :, substeps - 1 : last : substeps, self._force_columns.indices
+        ]
+        state_sensors = sensors[:, ::substeps, self._state_columns.indices]
+        trajectory.state_sensors[:, start : start + state_sensors.shape[1]] = state_sensors
+        is_lost_after = is_lost[:, None] | np.logical_or.accumulate(~is_valid_control, axis=1)
+        self._mark_diverged(trajectory, start, stop, np.repeat(is_lost_after, self._action_repeat, axis=1))
+        return self._next_warmstart(states[:, :last], state)
+
+    def _mark_diverged(self, trajectory: Trajectory, start: int, stop: int, is_lost: np.ndarray) -> None:
+        """Overwrites with NaN what follows a divergence; `is_lost` `[M, stop - start]` is known already."""
+        states = trajectory.states[:, start + 1 : stop + 1]
+        seconds = np.arange(1, stop - start + 1) * (self.task.num_substeps * self._substep_sec)
+        is_bad = is_lost | is_diverged(states, trajectory.states[:, start, :1], seconds)
+        if is_bad.any():
+            states[np.logical_or.accumulate(is_bad, axis=1)] = np.nan
+
+    def _next_warmstart(self, states: np.ndarray, first_state: np.ndarray) -> np.ndarray:
+        """Estimates the last acceleration by the last change of velocity. Shape `[M, nv]`."""
+        velocity = slice(1 + self.task.model.nq, 1 + self.task.model.nq + self.task.model.nv)
+        previous = states[:, -2] if states.shape[1] > 1 else first_state
+        return (states[:, -1, velocity] - previous[:, velocity]) / self._substep_sec
+
+    def _physics(self, trajectory: Trajectory, parameters: np.ndarray, boundaries: slice) -> PhysicsBatch:
+        """Returns the physics at boundaries of a trajectory; leading dimensions `[M, T]`."""
+        states = trajectory.states[:, boundaries]
+        nq, nv = self.task.model.nq, self.task.model.nv
+        forces = trajectory.force_sensors[:, boundaries]
+        sensors = trajectory.state_sensors[:, boundaries]
+        return PhysicsBatch(
+            qpos=states[..., 1 : 1 + nq],
+            qvel=states[..., 1 + nq : 1 + nq + nv],
+            parameters=np.broadcast_to(parameters[:, None], (*states.shape[:2], parameters.shape[1])),
+            force_sensors=self._force_columns.by_name(forces),
+            state_sensors=self._state_columns.by_name(sensors),
+        )
+
+    def _observe(self, trajectory: Trajectory, parameters: np.ndarray, boundary: int) -> np.ndarray:
+        """Returns the observation at a boundary; NaN rows where it has diverged. Shape `[M, O]`, float32."""
+        physics = self._physics(trajectory, parameters, slice(boundary, boundary + 1 or None))
+        physics = dataclasses.replace(physics, state_sensors={})
+        observation = self.task.observe(physics)[:, 0].astype(np.float32)
+        observation[np.isnan(trajectory.states[:, boundary, 0])] = np.nan
+        return observation
+
+    def _evaluate(
+        self, trajectory: Trajectory, parameters: np.ndarray, control: np.ndarray, warmstart: np.ndarray
+    ) -> Rollout:
+        """Computes rewards and discounts of a whole record at once."""
+        before = self._physics(trajectory, parameters, slice(0, -1))
+        after = self._physics(trajectory, parameters, slice(1, None))
+        is_lost = np.isnan(trajectory.states[:, 1:, 0])
+        with np.errstate(invalid="ignore", over="ignore"):
+            reward = self.task.reward(after, before, np.repeat(control, self._action_repeat, axis=1))
+            is_over = np.logical_or.accumulate(self.task.terminated(after) & ~is_lost, axis=1)
+        was_over = np.pad(is_over, ((0, 0), (1, 0)))[:, :-1]
+        reward = np.where(was_over, 0.0, np.where(is_lost, np.nan, reward))
+        observation = self._observe(trajectory, parameters, -1)
+        observation[is_over[:, -1] & is_lost[:, -1]] = 0.0
+        state = [trajectory.states[:, -1], warmstart, parameters, trajectory.force_sensors[:, -1]]
+        discount = 1.0 - is_over[:, self._action_repeat - 1 :: self._action_repeat]
+        return Rollout(
+            np.concatenate(state, axis=1), observation, sum_repeats(reward, self._action_repeat), discount
+        )
+
+
+def _physics_state(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+    """Returns time, positions, velocities and activations. Shape `[physics state]`."""
+    state = np.empty(mujoco.mj_stateSize(model, FULL_PHYSICS))
+    mujoco.mj_getState(model, data, state, FULL_PHYSICS)
+    return state
