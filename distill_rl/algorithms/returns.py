@@ -1,0 +1,47 @@
+"""Running returns of the search and of the student."""
+
+import collections
+import math
+from collections.abc import Iterable
+
+
+class ReturnTracker:
+    """Averages the last episodes of each kind.
+
+    RLlib's own windows are emptied at every iteration, and give NaN when no episode ended in it; these last.
+
+    Attributes:
+      num_episodes: episodes seen, of each kind.
+    """
+
+    KINDS = ("search", "student")
+
+    def __init__(self, window: int) -> None:
+        self._returns = {kind: collections.deque[float](maxlen=window) for kind in self.KINDS}
+        self.num_episodes = dict.fromkeys(self.KINDS, 0)
+
+    def add(self, kind: str, episode_return: float) -> None:
+        """Adds one finished episode, in reward units, acted by `"search"` or by `"student"`."""
+        self._returns[kind].append(float(episode_return))
+        self.num_episodes[kind] += 1
+
+    def mean(self, kind: str) -> float:
+        """Returns the mean return of the last episodes, or NaN before the first."""
+        returns = self._returns[kind]
+        return sum(returns) / len(returns) if returns else math.nan
+
+    @property
+    def student_search_ratio(self) -> float:
+        """Student's mean return over the search's; NaN while one is unknown or the search's not positive."""
+        search, student = self.mean("search"), self.mean("student")
+        return student / search if search > 0 else math.nan
+
+    def get_state(self) -> dict[str, list[float]]:
+        """Returns the returns that are averaged."""
+        return {kind: list(returns) for kind, returns in self._returns.items()}
+
+    def set_state(self, state: dict[str, Iterable[float]]) -> None:
+        """Restores what `get_state` returned."""
+        for kind, returns in state.items():
+            self._returns[kind].clear()
+            self._returns[kind].extend(returns)
