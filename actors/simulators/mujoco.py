@@ -1,7 +1,5 @@
 """Simulates many copies of a MuJoCo environment in native code, bit for bit as it steps itself."""
 
-import dataclasses
-
 import gymnasium as gym
 import mujoco
 import numpy as np
@@ -22,8 +20,7 @@ class MujocoSimulator:
     A state is a row of physics state, warm start of the constraint solver, task parameters and
     acceleration-stage sensors. From a `snapshot`, an open-loop rollout is one native call and equals the
     environment's own steps bit for bit. A closed-loop rollout is one native call for each step; MuJoCo does
-    not return its warm start, so later calls start the solver from finite differences of velocity, and agree
-    to solver tolerance.
+    not return its warm start, so later calls start the constraint solver cold, and agree to its tolerance.
 
     MuJoCo computes position- and velocity-stage sensors one substep late. Rewards that need them are
     therefore read from the first substep of the next control step, and only the last one of a rollout costs a
@@ -114,13 +111,14 @@ class MujocoSimulator:
         trajectory = Trajectory.allocate(
             physics, forces, num_steps * self._action_repeat, len(self._state_columns)
         )
+        trajectory.states[0, ~np.isfinite(state[:, : self._ends[1]]).all(axis=1)] = np.nan
         if callable(actions):
-            control, warmstart = self._closed_loop(trajectory, parameters, warmstart, actions, num_steps)
+            control = self._closed_loop(trajectory, parameters, warmstart, actions, num_steps)
         else:
             control = self._control_fn(actions)
-            warmstart = self._advance(trajectory, 0, control, warmstart, is_last=True)
+            self._advance(trajectory, 0, control, warmstart, is_last=True)
         self.num_steps += len(state) * num_steps * self._action_repeat
-        return self._evaluate(trajectory, parameters, control, warmstart)
+        return self._evaluate(trajectory, parameters, control)
 
     def _closed_loop(
         self,
@@ -129,18 +127,17 @@ class MujocoSimulator:
         warmstart: np.ndarray,
         action_fn: ActionFn,
         num_steps: int,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Steps under `action_fn`; returns the controls `[M, H, nu]` and the last warm start `[M, nv]`."""
+    ) -> np.ndarray:
+        """Steps under `action_fn` and returns the controls. Shape `[M, H, nu]`."""
         controls = []
         for step in range(num_steps):
             start = step * self._action_repeat
             action = action_fn(step, self._observe(trajectory, parameters, start))
             check_shape("action", action, (len(warmstart), self.action_size))
             controls.append(self._control_fn(action)[:, None])
-            warmstart = self._advance(
-                trajectory, start, controls[-1], warmstart, is_last=step == num_steps - 1
-            )
-        return np.concatenate(controls, axis=1), warmstart
+            self._advance(trajectory, start, controls[-1], warmstart, is_last=step == num_steps - 1)
+            warmstart = np.zeros_like(warmstart)
+        return np.concatenate(controls, axis=1)
 
     def _advance(
         self,
@@ -149,90 +146,97 @@ class MujocoSimulator:
         control: np.ndarray,
         warmstart: np.ndarray,
         is_last: bool,
-    ) -> np.ndarray:
-        """Simulates from boundary `start` in one native call; returns the next warm start `[M, nv]`.
+    ) -> None:
+        """Simulates from boundary `start` in one native call and writes it into the record.
 
-        Rows that are not finite, and those of actions that are not, rest in the model's initial state
+        Rows that are lost, and those of actions that are not finite, rest in the model's initial state
         meanwhile: a NaN never enters MuJoCo.
         """
         substeps = self.task.num_substeps
         stop = start + control.shape[1] * self._action_repeat
-        is_valid_control = np.isfinite(control).all(axis=-1)
-        state = trajectory.states[:, start]
-        is_lost = ~np.isfinite(state).all(axis=-1)
-        states, sensors = self._native.run(
-            np.where(is_lost[:, None], self._resting_state, state),
-            np.where(np.isfinite(warmstart), warmstart, 0.0),
-            np.where(is_valid_control[..., None], control, 0.0),
-            hold=substeps * self._action_repeat,
-            num_extra=int(is_last and bool(self.task.state_sensors)),
-        )
         last = (stop - start) * substeps
-        trajectory.states[:, start + 1 : stop + 1] = states[:, substeps - 1 : last : substeps]
-        trajectory.force_sensors[:, start + 1 : stop + 1] = sensors[
-            :, substeps - 1 : last : substeps, self._force_columns.indices
-        ]
-        state_sensors = sensors[:, ::substeps, self._state_columns.indices]
-        trajectory.state_sensors[:, start : start + state_sensors.shape[1]] = state_sensors
-        is_lost_after = is_lost[:, None] | np.logical_or.accumulate(~is_valid_control, axis=1)
-        self._mark_diverged(trajectory, start, stop, np.repeat(is_lost_after, self._action_repeat, axis=1))
-        return self._next_warmstart(states[:, :last], state)
+        is_lost = np.isnan(trajectory.states[start, :, 0])
+        is_invalid = ~np.isfinite(control).all(axis=-1)
+        state = _replace_rows(trajectory.states[start], is_lost, self._resting_state)
+        states, sensors = self._native.run(
+            state,
+            _replace_rows(warmstart, is_lost, 0.0),
+            _replace_rows(control, is_invalid, 0.0),
+            hold=substeps * self._action_repeat,
+            num_extra=int(is_last and len(self._state_columns) > 0),
+        )
+        ends = slice(substeps - 1, last, substeps)
+        trajectory.states[start + 1 : stop + 1] = states[:, ends].swapaxes(0, 1)
+        if len(self._force_columns):
+            forces = sensors[:, ends, self._force_columns.indices]
+            trajectory.force_sensors[start + 1 : stop + 1] = forces.swapaxes(0, 1)
+        if len(self._state_columns):
+            lagged = sensors[:, ::substeps, self._state_columns.indices].swapaxes(0, 1)
+            trajectory.state_sensors[start : start + len(lagged)] = lagged
+        is_lost_after = is_lost[:, None] | np.logical_or.accumulate(is_invalid, axis=1)
+        is_lost_after = np.repeat(is_lost_after, self._action_repeat, axis=1).swapaxes(0, 1)
+        self._mark_diverged(trajectory.states[start + 1 : stop + 1], state[:, 0], is_lost_after)
 
-    def _mark_diverged(self, trajectory: Trajectory, start: int, stop: int, is_lost: np.ndarray) -> None:
-        """Overwrites with NaN what follows a divergence; `is_lost` `[M, stop - start]` is known already."""
-        states = trajectory.states[:, start + 1 : stop + 1]
-        seconds = np.arange(1, stop - start + 1) * (self.task.num_substeps * self._substep_sec)
-        is_bad = is_lost | is_diverged(states, trajectory.states[:, start, :1], seconds)
-        if is_bad.any():
-            states[np.logical_or.accumulate(is_bad, axis=1)] = np.nan
+    def _mark_diverged(self, states: np.ndarray, start_time: np.ndarray, is_lost: np.ndarray) -> None:
+        """Overwrites with NaN what is known to be lost, `[T, M]`, and what follows a divergence."""
+        seconds = np.arange(1, len(states) + 1)[:, None] * (self.task.num_substeps * self._substep_sec)
+        is_lost = is_lost | is_diverged(states, start_time, seconds)
+        if is_lost.any():
+            states[np.logical_or.accumulate(is_lost, axis=0)] = np.nan
 
-    def _next_warmstart(self, states: np.ndarray, first_state: np.ndarray) -> np.ndarray:
-        """Estimates the last acceleration by the last change of velocity. Shape `[M, nv]`."""
-        velocity = slice(1 + self.task.model.nq, 1 + self.task.model.nq + self.task.model.nv)
-        previous = states[:, -2] if states.shape[1] > 1 else first_state
-        return (states[:, -1, velocity] - previous[:, velocity]) / self._substep_sec
-
-    def _physics(self, trajectory: Trajectory, parameters: np.ndarray, boundaries: slice) -> PhysicsBatch:
-        """Returns the physics at boundaries of a trajectory; leading dimensions `[M, T]`."""
-        states = trajectory.states[:, boundaries]
+    def _physics(
+        self,
+        trajectory: Trajectory,
+        parameters: np.ndarray,
+        boundaries: slice,
+        has_state_sensors: bool = True,
+    ) -> PhysicsBatch:
+        """Returns the physics at boundaries of a trajectory; leading dimensions `[T, M]`."""
+        states = trajectory.states[boundaries]
         nq, nv = self.task.model.nq, self.task.model.nv
-        forces = trajectory.force_sensors[:, boundaries]
-        sensors = trajectory.state_sensors[:, boundaries]
+        sensors = trajectory.state_sensors[boundaries]
         return PhysicsBatch(
             qpos=states[..., 1 : 1 + nq],
             qvel=states[..., 1 + nq : 1 + nq + nv],
-            parameters=np.broadcast_to(parameters[:, None], (*states.shape[:2], parameters.shape[1])),
-            force_sensors=self._force_columns.by_name(forces),
-            state_sensors=self._state_columns.by_name(sensors),
+            parameters=np.broadcast_to(parameters, (*states.shape[:2], parameters.shape[1])),
+            force_sensors=self._force_columns.by_name(trajectory.force_sensors[boundaries]),
+            state_sensors=self._state_columns.by_name(sensors) if has_state_sensors else {},
         )
 
     def _observe(self, trajectory: Trajectory, parameters: np.ndarray, boundary: int) -> np.ndarray:
         """Returns the observation at a boundary; NaN rows where it has diverged. Shape `[M, O]`, float32."""
-        physics = self._physics(trajectory, parameters, slice(boundary, boundary + 1 or None))
-        physics = dataclasses.replace(physics, state_sensors={})
-        observation = self.task.observe(physics)[:, 0].astype(np.float32)
-        observation[np.isnan(trajectory.states[:, boundary, 0])] = np.nan
+        boundaries = slice(boundary, boundary + 1 or None)
+        physics = self._physics(trajectory, parameters, boundaries, has_state_sensors=False)
+        observation = self.task.observe(physics)[0].astype(np.float32)
+        observation[np.isnan(trajectory.states[boundary, :, 0])] = np.nan
         return observation
 
-    def _evaluate(
-        self, trajectory: Trajectory, parameters: np.ndarray, control: np.ndarray, warmstart: np.ndarray
-    ) -> Rollout:
+    def _evaluate(self, trajectory: Trajectory, parameters: np.ndarray, control: np.ndarray) -> Rollout:
         """Computes rewards and discounts of a whole record at once."""
         before = self._physics(trajectory, parameters, slice(0, -1))
         after = self._physics(trajectory, parameters, slice(1, None))
-        is_lost = np.isnan(trajectory.states[:, 1:, 0])
+        is_lost = np.isnan(trajectory.states[1:, :, 0])
+        repeated = np.repeat(control, self._action_repeat, axis=1).swapaxes(0, 1)
         with np.errstate(invalid="ignore", over="ignore"):
-            reward = self.task.reward(after, before, np.repeat(control, self._action_repeat, axis=1))
-            is_over = np.logical_or.accumulate(self.task.terminated(after) & ~is_lost, axis=1)
-        was_over = np.pad(is_over, ((0, 0), (1, 0)))[:, :-1]
+            reward = self.task.reward(after, before, repeated)
+            is_over = np.logical_or.accumulate(self.task.terminated(after) & ~is_lost, axis=0)
+        was_over = np.pad(is_over, ((1, 0), (0, 0)))[:-1]
         reward = np.where(was_over, 0.0, np.where(is_lost, np.nan, reward))
         observation = self._observe(trajectory, parameters, -1)
-        observation[is_over[:, -1] & is_lost[:, -1]] = 0.0
-        state = [trajectory.states[:, -1], warmstart, parameters, trajectory.force_sensors[:, -1]]
-        discount = 1.0 - is_over[:, self._action_repeat - 1 :: self._action_repeat]
+        observation[is_over[-1] & is_lost[-1]] = 0.0
+        cold = np.zeros((len(parameters), self.task.model.nv))
+        state = [trajectory.states[-1], cold, parameters, trajectory.force_sensors[-1]]
         return Rollout(
-            np.concatenate(state, axis=1), observation, sum_repeats(reward, self._action_repeat), discount
+            state=np.concatenate(state, axis=1),
+            observation=observation,
+            reward=sum_repeats(reward, self._action_repeat).swapaxes(0, 1),
+            discount=1.0 - is_over[self._action_repeat - 1 :: self._action_repeat].swapaxes(0, 1),
         )
+
+
+def _replace_rows(values: np.ndarray, is_replaced: np.ndarray, fill: np.ndarray | float) -> np.ndarray:
+    """Returns `values` with the marked rows replaced: `values` itself if none is."""
+    return np.where(is_replaced[..., None], fill, values) if is_replaced.any() else values
 
 
 def _physics_state(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:

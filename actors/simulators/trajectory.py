@@ -8,10 +8,12 @@ import numpy as np
 MAX_MAGNITUDE = mujoco.mjMAXVAL
 """MuJoCo's own bound on positions, velocities and accelerations: beyond it, a state counts as diverged."""
 
+_CLOCK_TOLERANCE_SEC = 1e-6
+
 
 @dataclasses.dataclass(frozen=True)
 class Trajectory:
-    """`M` trajectories of `T` control steps (every repeat of an action counts).
+    """`M` trajectories of `T` control steps (every repeat of an action counts), time first.
 
     Attributes:
       states: physics states at the boundaries; NaN from where a trajectory was found to have diverged.
@@ -19,9 +21,9 @@ class Trajectory:
       force_sensors: acceleration-stage sensors of the substep that led to the states.
     """
 
-    states: np.ndarray  # [M, T + 1, physics state]
-    state_sensors: np.ndarray  # [M, T + 1, columns]
-    force_sensors: np.ndarray  # [M, T + 1, columns]
+    states: np.ndarray  # [T + 1, M, physics state]
+    state_sensors: np.ndarray  # [T + 1, M, columns]
+    force_sensors: np.ndarray  # [T + 1, M, columns]
 
     @classmethod
     def allocate(
@@ -30,12 +32,12 @@ class Trajectory:
         """Returns an unwritten record that starts in `state`. Shapes `[M, physics state]`, `[M, columns]`."""
         num_rows = len(state)
         trajectory = cls(
-            np.empty((num_rows, num_steps + 1, state.shape[-1])),
-            np.empty((num_rows, num_steps + 1, num_state_sensors)),
-            np.empty((num_rows, num_steps + 1, force_sensors.shape[-1])),
+            np.empty((num_steps + 1, num_rows, state.shape[-1])),
+            np.empty((num_steps + 1, num_rows, num_state_sensors)),
+            np.empty((num_steps + 1, num_rows, force_sensors.shape[-1])),
         )
-        trajectory.states[:, 0] = state
-        trajectory.force_sensors[:, 0] = force_sensors
+        trajectory.states[0] = state
+        trajectory.force_sensors[0] = force_sensors
         return trajectory
 
 
@@ -53,24 +55,24 @@ def is_diverged(states: np.ndarray, start_time: np.ndarray, seconds: np.ndarray 
     Returns:
       Shape `[...]`, bool.
     """
-    magnitude = np.abs(states).max(axis=-1)
-    behind = start_time + seconds - states[..., 0]
-    with np.errstate(invalid="ignore"):
-        is_sound = (magnitude <= MAX_MAGNITUDE) & (np.abs(behind) <= 1e-6 + 1e-9 * seconds)
-    return ~is_sound
+    is_stopped = ~(np.abs(start_time + seconds - states[..., 0]) <= _CLOCK_TOLERANCE_SEC)
+    magnitude = np.abs(states)
+    if magnitude.max() <= MAX_MAGNITUDE:  # the common case, in one pass; a NaN fails the comparison
+        return is_stopped
+    return is_stopped | ~(magnitude.max(axis=-1) <= MAX_MAGNITUDE)
 
 
 def sum_repeats(reward: np.ndarray, action_repeat: int) -> np.ndarray:
     """Sums the rewards of every `action_repeat` consecutive steps, first to last as a wrapper does.
 
     Args:
-      reward: shape `[M, H * action_repeat]`.
+      reward: shape `[H * action_repeat, M]`.
       action_repeat: >= 1.
 
     Returns:
-      Shape `[M, H]`.
+      Shape `[H, M]`.
     """
-    total = reward[:, ::action_repeat]
+    total = reward[::action_repeat]
     for repeat in range(1, action_repeat):
-        total = total + reward[:, repeat::action_repeat]
+        total = total + reward[repeat::action_repeat]
     return total
