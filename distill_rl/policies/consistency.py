@@ -1,0 +1,151 @@
+"""The one-step generative policy: a consistency function conditioned on the observation.
+
+Source: Song et al. (2023), "Consistency models"; as a policy, Ding & Jin (2023), arXiv:2309.16984.
+"""
+
+import torch
+from torch import nn
+
+from distill_rl.checks import check_positive
+from distill_rl.diffusion.samplers import sample_multistep
+from distill_rl.diffusion.scalings import consistency_scalings
+from distill_rl.diffusion.schedules import karras_sigmas
+from distill_rl.networks.mlp import MLP
+from distill_rl.networks.normalizer import RunningNormalizer
+
+_NUM_FREQUENCIES = 8
+_MAX_FREQUENCY = 16.0
+
+
+class ConsistencyPolicy(nn.Module):
+    """Maps noise and an observation to an action in one step.
+
+    `D(x, sigma, s) = c_skip x + c_out MLP(s, c_in x, embedding(c_noise))` with the scalings that make it the
+    identity at `sigma_min`. Actions are normalised to [-1, 1].
+
+    Args:
+      observation_size: `O`.
+      action_size: `A`.
+      hidden_sizes: widths of the hidden layers.
+      sigma_min: smallest noise level, in action units.
+      sigma_max: largest noise level, where sampling starts.
+      sigma_data: standard deviation of actions assumed by the scalings.
+
+    Raises:
+      ValueError: if a noise level is not positive or `sigma_min` is not below `sigma_max`.
+    """
+
+    frequencies: torch.Tensor
+    embedding_at_sigma_max: torch.Tensor
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        *,
+        hidden_sizes: tuple[int, ...] = (256, 256),
+        sigma_min: float = 0.002,
+        sigma_max: float = 80.0,
+        sigma_data: float = 0.5,
+    ):
+        super().__init__()
+        check_positive("sigma_min", sigma_min)
+        check_positive("sigma_data", sigma_data)
+        if not sigma_min < sigma_max:
+            raise ValueError(f"`sigma_max` must exceed `sigma_min` = {sigma_min}, got {sigma_max}")
+        self.observation_size, self.action_size = observation_size, action_size
+        self.hidden_sizes = tuple(hidden_sizes)
+        self.sigma_min, self.sigma_max, self.sigma_data = sigma_min, sigma_max, sigma_data
+        self.normalizer = RunningNormalizer(observation_size)
+        self.mlp = MLP(observation_size + action_size + 2 * _NUM_FREQUENCIES, self.hidden_sizes, action_size)
+        frequencies = torch.logspace(0.0, 1.0, _NUM_FREQUENCIES, base=_MAX_FREQUENCY)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+        # Acting and the default objective only ever use `sigma_max`.
+        self._c_noise_at_sigma_max = c_noise = consistency_scalings(sigma_max, sigma_data, sigma_min).c_noise
+        self.register_buffer("embedding_at_sigma_max", self._embed(torch.tensor([c_noise])), persistent=False)
+
+    def denoise(
+        self, x_sigma: torch.Tensor, sigma: float | torch.Tensor, observation: torch.Tensor
+    ) -> torch.Tensor:
+        """Evaluates the consistency function.
+
+        Args:
+          x_sigma: noisy actions. Shape `[..., A]`.
+          sigma: noise level; one float for all (cheaper), or a tensor of shape `[...]`.
+          observation: shape `[..., O]`; leading axes broadcast to those of `x_sigma`.
+
+        Returns:
+          Denoised actions, unclipped. Shape `[..., A]`.
+        """
+        leading = x_sigma.shape[:-1]
+        c_skip: float | torch.Tensor
+        c_out: float | torch.Tensor
+        c_in: float | torch.Tensor
+        if isinstance(sigma, torch.Tensor):
+            each = consistency_scalings(sigma.unsqueeze(-1), self.sigma_data, self.sigma_min)
+            c_skip, c_out, c_in, embedding = each[0], each[1], each[2], self._embed(each.c_noise)
+        else:
+            same = consistency_scalings(sigma, self.sigma_data, self.sigma_min)
+            c_skip, c_out, c_in, embedding = same[0], same[1], same[2], self._embed_float(same.c_noise)
+        features = torch.cat(
+            [
+                self.normalizer(observation).expand(*leading, self.observation_size),
+                c_in * x_sigma,
+                embedding.expand(*leading, 2 * _NUM_FREQUENCIES),
+            ],
+            dim=-1,
+        )
+        return c_skip * x_sigma + c_out * self.mlp(features)
+
+    def one_step(self, observation: torch.Tensor, noise: torch.Tensor) -> torch.Tensor:
+        """Maps unit noise to actions in [-1, 1] by one network call. Shapes `[..., O]`, `[..., A]`."""
+        return self.denoise(self.sigma_max * noise, self.sigma_max, observation).clamp(-1.0, 1.0)
+
+    @torch.no_grad()
+    def act(
+        self,
+        observation: torch.Tensor,
+        num_steps: int = 1,
+        noise_scale: float = 0.0,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Draws actions.
+
+        Args:
+          observation: shape `[M, O]`.
+          num_steps: network calls; above 1, multistep consistency sampling on a Karras grid.
+          noise_scale: factor on the noise: 0 gives the mode-like action, 1 the full distribution.
+          generator: source of the noise; needed only where `noise_scale` is not zero.
+
+        Returns:
+          Actions in [-1, 1]. Shape `[M, A]`.
+
+        Raises:
+          ValueError: if `num_steps` is below 1.
+        """
+        if num_steps < 1:
+            raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
+        shape = (*observation.shape[:-1], self.action_size)
+
+        def scaled_noise() -> torch.Tensor:
+            if noise_scale == 0.0:
+                return observation.new_zeros(shape)
+            noise = torch.randn(shape, generator=generator, device=observation.device)
+            return noise_scale * noise.to(observation.dtype)
+
+        # The first levels of the grid; its last one is `sigma_min`, where the function is the identity.
+        sigmas = karras_sigmas(num_steps + 1, self.sigma_min, self.sigma_max).tolist()[:-1]
+        sigmas[0] = self.sigma_max
+        actions = sample_multistep(
+            lambda x, sigma: self.denoise(x, sigma, observation), scaled_noise, sigmas, self.sigma_min
+        )
+        return actions.clamp(-1.0, 1.0)
+
+    def _embed(self, c_noise: torch.Tensor) -> torch.Tensor:
+        phase = c_noise * self.frequencies
+        return torch.cat([phase.sin(), phase.cos()], dim=-1)
+
+    def _embed_float(self, c_noise: float) -> torch.Tensor:
+        if c_noise == self._c_noise_at_sigma_max:
+            return self.embedding_at_sigma_max
+        return self._embed(self.frequencies.new_tensor([c_noise]))
