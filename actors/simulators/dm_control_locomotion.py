@@ -10,7 +10,7 @@ import numpy as np
 from dm_control.suite import cheetah, hopper, walker
 
 from actors.simulators.augmented_model import frame_position, frame_z_axis
-from actors.simulators.dm_control_task import DmControlTask, small_control
+from actors.simulators.dm_control_task import DmControlTask, log_touch, small_control
 from actors.simulators.task import PhysicsBatch
 from actors.simulators.tolerance import tolerance
 
@@ -109,9 +109,7 @@ class HopperTask(DmControlTask):
 
     def observe(self, physics: PhysicsBatch) -> np.ndarray:
         """Returns positions but the horizontal one, velocities, log touch. Shape `[..., 15]`."""
-        touch = np.log1p(
-            np.concatenate([physics.force_sensors[name] for name in self.force_sensors], axis=-1)
-        )
+        touch = log_touch(physics, self.force_sensors)
         return np.concatenate([physics.qpos[..., 1:], physics.qvel, touch], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:

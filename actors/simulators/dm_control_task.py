@@ -9,7 +9,7 @@ import numpy as np
 from dm_control.rl import control as dm_control_rl
 
 from actors.simulators.augmented_model import SensorSpec, augment_model
-from actors.simulators.task import MujocoTask
+from actors.simulators.task import MujocoTask, PhysicsBatch
 from actors.simulators.tolerance import tolerance
 
 
@@ -40,6 +40,15 @@ class DmControlTask(MujocoTask):
         """Returns the dm_control task class whose instances this one vectorises."""
 
     @classmethod
+    def supports(cls, environment: dm_control_rl.Environment) -> bool:
+        """Returns whether this class vectorises the task of a live environment.
+
+        Tasks are recognised by their exact class. One that leaves derived quantities behind after a step
+        (`legacy_step=False`) observes other values, and is not supported.
+        """
+        return type(environment.task) is cls.dm_task_type() and environment.physics.legacy_step
+
+    @classmethod
     def model_source(cls, environment: dm_control_rl.Environment) -> tuple[str, dict[str, bytes]]:
         """Returns the XML of the domain and the files it includes."""
         xml, assets = sys.modules[cls.dm_task_type().__module__].get_model_and_assets()
@@ -58,3 +67,13 @@ def dm_control_environment(env: gym.Env) -> dm_control_rl.Environment | None:
 def small_control(control: np.ndarray) -> np.ndarray:
     """Returns dm_control's quadratic preference for small controls, before averaging. Shape of `control`."""
     return tolerance(control.astype(np.float64), margin=1, value_at_margin=0, sigmoid="quadratic")
+
+
+def euclidean_norm(vector: np.ndarray) -> np.ndarray:
+    """Returns the length of vectors `[..., D]`, equal bit for bit to `np.linalg.norm` of each. Shape `[...]`."""
+    return np.sqrt(np.vecdot(vector, vector))
+
+
+def log_touch(physics: PhysicsBatch, names: tuple[str, ...]) -> np.ndarray:
+    """Returns `log(1 + force)` of touch sensors. Shape `[..., number of names]`."""
+    return np.log1p(np.concatenate([physics.force_sensors[name] for name in names], axis=-1))

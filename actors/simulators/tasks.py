@@ -3,11 +3,31 @@
 import gymnasium as gym
 
 from actors.simulators.dm_control_locomotion import CheetahTask, HopperTask, WalkerTask
+from actors.simulators.dm_control_manipulation import (
+    BallInCupTask,
+    FingerSpinTask,
+    PointMassTask,
+    ReacherTask,
+)
+from actors.simulators.dm_control_pendulums import AcrobotTask, CartpoleTask, PendulumTask
 from actors.simulators.dm_control_task import DmControlTask, dm_control_environment
 from actors.simulators.task import MujocoTask
 
+_DM_CONTROL_CLASSES: tuple[type[DmControlTask], ...] = (
+    AcrobotTask,
+    BallInCupTask,
+    CartpoleTask,
+    CheetahTask,
+    FingerSpinTask,
+    HopperTask,
+    PendulumTask,
+    PointMassTask,
+    ReacherTask,
+    WalkerTask,
+)
+
 DM_CONTROL_TASKS: dict[tuple[str, str], type[DmControlTask]] = {
-    name: task for task in (CheetahTask, HopperTask, WalkerTask) for name in task.task_names
+    name: task for task in _DM_CONTROL_CLASSES for name in task.task_names
 }
 """The vectorised task of each supported (domain, task) of dm_control."""
 
@@ -18,15 +38,11 @@ def supported_dm_control_tasks() -> tuple[tuple[str, str], ...]:
 
 
 def find_task(env: gym.Env) -> MujocoTask | None:
-    """Returns the vectorised task of a live environment, or None if it has none.
-
-    dm_control tasks are recognised by the exact class of their live task object; one that does not keep
-    derived quantities up to date after a step (`legacy_step=False`) has other observations, and none of ours.
-    """
+    """Returns the vectorised task of a live environment, or None if it has none."""
     environment = dm_control_environment(env)
-    if environment is None or not environment.physics.legacy_step:
+    if environment is None:
         return None
-    for task in set(DM_CONTROL_TASKS.values()):
-        if type(environment.task) is task.dm_task_type():
+    for task in _DM_CONTROL_CLASSES:
+        if task.supports(environment):
             return task(environment)
     return None
