@@ -1,0 +1,52 @@
+"""The run folder: what may be created over what."""
+
+import pytest
+
+from distill_rl.storage.run_folder import RunFolder
+
+
+def _run(path):
+    folder = RunFolder(path)
+    folder.create()
+    folder.write_config("environment: {}\n")
+    return folder
+
+
+def test_create_makes_the_folder(tmp_path):
+    """A new run starts in an empty folder, made with its parents."""
+    folder = RunFolder(tmp_path / "a" / "b")
+    folder.create()
+    assert folder.path.is_dir()
+    assert not folder.is_run()
+
+
+def test_a_run_is_not_overwritten_unless_asked(tmp_path):
+    """Both ways on are named."""
+    folder = _run(tmp_path / "run")
+    with pytest.raises(ValueError, match="already holds a run; pass --resume to go on or --overwrite"):
+        folder.create()
+    folder.write_summary({"updates": 3})
+    folder.create(overwrite=True)
+    assert list(folder.path.iterdir()) == []
+
+
+def test_what_is_not_a_run_is_never_removed(tmp_path):
+    """`--overwrite` aimed at the wrong folder costs nothing."""
+    (tmp_path / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="is not a run and not empty"):
+        RunFolder(tmp_path).create(overwrite=True)
+    assert (tmp_path / "thesis.tex").exists()
+
+
+def test_summary_round_trip(tmp_path):
+    """A run without a summary has an empty one."""
+    folder = _run(tmp_path / "run")
+    assert folder.read_summary() == {}
+    folder.write_summary({"student_return": 1.5, "search_return": None})
+    assert folder.read_summary() == {"student_return": 1.5, "search_return": None}
+
+
+def test_require_run_names_what_is_missing(tmp_path):
+    """A path that is no run folder gives one clear line."""
+    with pytest.raises(ValueError, match="must be a run folder, got no config in it"):
+        RunFolder(tmp_path).require_run()
