@@ -1,0 +1,102 @@
+"""Configuration of the projection: reference sets onto a one-step policy."""
+
+import dataclasses
+
+from distill_rl.checks import check_choice, check_positive
+
+OBJECTIVE_NAMES = ("denoising", "consistency", "endpoint")
+POSTERIOR_NAMES = ("single_sample", "importance", "gumbel", "proposal_corrected")
+CLOSED_FORM_POSTERIORS = ("importance", "proposal_corrected")
+
+
+@dataclasses.dataclass(frozen=True)
+class DistillationConfig:
+    """What is learned, how, and from how much.
+
+    Raises:
+      ValueError: if a field is out of range, naming it, what was expected and what came.
+    """
+
+    objective: str = "endpoint"
+    """`endpoint`, `consistency` or `denoising`."""
+    posterior: str = "proposal_corrected"
+    """`proposal_corrected`, `importance`, `gumbel` or `single_sample`; `endpoint` takes the first two."""
+    num_noises: int = 2
+    """Noise draws for each state of a batch."""
+    num_ode_steps: int = 8
+    """`endpoint`: evaluations of the closed-form posterior mean along the ODE."""
+    num_noise_levels: int = 10
+    """`consistency`, `denoising`: levels of the Karras grid."""
+    noise_level_schedule: str = "fixed"
+    """`consistency`: `fixed`, or `adaptive` (levels grow to 150 and the target's decay with them)."""
+    schedule_updates: int = 100_000
+    """`adaptive`: updates until the schedule ends."""
+    ode_solver: str = "euler"
+    """`consistency`: `euler` or `heun`."""
+    distance: str = "l2"
+    """`consistency`: `l2` or `pseudo_huber`."""
+    sigma_min: float = 0.002
+    """Smallest noise level, in action units."""
+    sigma_max: float = 80.0
+    """Largest noise level, in action units."""
+    sigma_data: float = 0.5
+    """Standard deviation of actions assumed by the scalings."""
+    hidden_sizes: tuple[int, ...] = (256, 256)
+    """Hidden layers of the policy and of the value network."""
+    batch_size: int = 256
+    """States of a batch."""
+    learning_rate: float = 1e-3
+    """Step size of Adam."""
+    ema_decay: float = 0.99
+    """Decay of the averaged weights, which act, bootstrap and serve as the target."""
+    grad_clip_norm: float = 10.0
+    """Largest norm of the gradient."""
+    value_loss_weight: float = 1.0
+    """Weight of the value loss beside the policy's."""
+    replay_capacity: int = 200_000
+    """Reference sets kept."""
+    max_consecutive_skips: int = 10
+    """Updates skipped in a row for a non-finite loss before the last good weights come back."""
+
+    def __post_init__(self) -> None:
+        # YAML gives lists; a tuple keeps the dataclass hashable.
+        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
+        self._check_choices()
+        self._check_ranges()
+
+    def _check_choices(self) -> None:
+        check_choice("objective", self.objective, OBJECTIVE_NAMES)
+        check_choice("posterior", self.posterior, POSTERIOR_NAMES)
+        check_choice("noise_level_schedule", self.noise_level_schedule, ("fixed", "adaptive"))
+        check_choice("ode_solver", self.ode_solver, ("euler", "heun"))
+        check_choice("distance", self.distance, ("l2", "pseudo_huber"))
+        if self.objective == "endpoint" and self.posterior not in CLOSED_FORM_POSTERIORS:
+            raise ValueError(
+                f"`posterior` must be one of {', '.join(CLOSED_FORM_POSTERIORS)} for the objective endpoint, "
+                f"got {self.posterior!r}"
+            )
+
+    def _check_ranges(self) -> None:
+        smallest = {
+            "num_noises": 1,
+            "num_ode_steps": 3,
+            "num_noise_levels": 2,
+            "schedule_updates": 1,
+            "batch_size": 1,
+            "replay_capacity": 1,
+            "max_consecutive_skips": 1,
+        }
+        for name, least in smallest.items():
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < least:
+                raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}")
+        for name in ("sigma_min", "sigma_data", "learning_rate", "grad_clip_norm"):
+            check_positive(name, getattr(self, name))
+        if not self.sigma_min < self.sigma_max:
+            raise ValueError(f"`sigma_max` must exceed `sigma_min` = {self.sigma_min}, got {self.sigma_max}")
+        if not 0.0 <= self.ema_decay < 1.0:
+            raise ValueError(f"`ema_decay` must lie in [0, 1), got {self.ema_decay}")
+        if self.value_loss_weight < 0.0:
+            raise ValueError(f"`value_loss_weight` must not be negative, got {self.value_loss_weight}")
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise ValueError(f"`hidden_sizes` must be positive widths, got {self.hidden_sizes}")

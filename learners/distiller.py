@@ -1,0 +1,193 @@
+"""The gradient step: reference sets in, better weights out. No Ray."""
+
+import copy
+import math
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distill_rl.diffusion.schedules import num_levels_at, target_decay_at
+from distill_rl.networks.distill_networks import DistillNetworks
+from distill_rl.types import ReferenceSet
+from learners.config import DistillationConfig
+from learners.objectives import make_objective
+from learners.posterior import log_effective_sample_size
+
+_SNAPSHOT_INTERVAL_UPDATES = 100
+
+
+class Distiller:
+    """Owns the online and averaged networks, the optimiser and the noise, and takes gradient steps.
+
+    A step whose loss or gradient is not finite is skipped before it touches the weights. After
+    `max_consecutive_skips` in a row the weights are taken to be the cause, and the last ones that gave a
+    finite loss come back.
+
+    Args:
+      observation_size: `O`.
+      action_size: `A`.
+      config: what to learn and how.
+      seed: of the initial weights and of every later draw.
+      device: where the networks live.
+
+    Attributes:
+      online: the networks that learn.
+      ema: their exponential average, which acts; never differentiated.
+      num_updates: gradient steps taken.
+      num_skipped_updates: steps skipped for a non-finite loss or gradient.
+      num_rollbacks: times the last good weights came back.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        config: DistillationConfig,
+        seed: int,
+        device: str | torch.device = "cpu",
+    ):
+        self.config = config
+        self.device = torch.device(device)
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.online = DistillNetworks(
+                observation_size,
+                action_size,
+                hidden_sizes=config.hidden_sizes,
+                sigma_min=config.sigma_min,
+                sigma_max=config.sigma_max,
+                sigma_data=config.sigma_data,
+            ).to(self.device)
+        self.ema = copy.deepcopy(self.online).requires_grad_(False)
+        self.num_updates = 0
+        self.num_skipped_updates = 0
+        self.num_rollbacks = 0
+        self._consecutive_skips = 0
+        self._objective = make_objective(config)
+        self._generator = torch.Generator(self.device).manual_seed(seed)
+        self._parameters: list[Tensor] = list(self.online.parameters())
+        self._ema_parameters: list[Tensor] = list(self.ema.parameters())
+        self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate, fused=True)
+        self._last_good = self._copy_weights()
+
+    def update(self, reference_set: ReferenceSet) -> dict[str, float]:
+        """Takes one gradient step on a batch.
+
+        Args:
+          reference_set: the batch, of numpy arrays or torch tensors.
+
+        Returns:
+          Metrics of the step: `policy_loss`, `value_loss`, `grad_norm`, `log_effective_sample_size` (mean
+          over states), and the running `num_updates`, `num_skipped_updates` and `num_rollbacks`.
+        """
+        batch = to_tensors(reference_set, self.device)
+        self.online.policy.normalizer.update(batch.observation)
+        self.online.value.normalizer.update(batch.observation)
+        # Backward.
+        self._optimizer.zero_grad(set_to_none=True)
+        policy_loss = self._objective(
+            self.online.policy, self.ema.policy, batch, update=self.num_updates, generator=self._generator
+        )
+        value_loss = self.online.value.loss(batch.observation, batch.policy_value)
+        (policy_loss + self.config.value_loss_weight * value_loss).backward()
+        # The one synchronisation: everything that is decided on or reported.
+        grads = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        grad_norm = nn.utils.get_total_norm(grads)
+        log_ess = log_effective_sample_size(batch.log_probs - batch.log_proposals).mean()
+        scalars = torch.stack([policy_loss.detach(), value_loss.detach(), grad_norm, log_ess]).tolist()
+        # Step, or not.
+        if all(math.isfinite(scalar) for scalar in scalars[:3]):
+            self._step(grads, scalars[2])
+        else:
+            self._skip()
+        names = ("policy_loss", "value_loss", "grad_norm", "log_effective_sample_size")
+        return dict(zip(names, scalars, strict=True)) | {
+            "num_updates": self.num_updates,
+            "num_skipped_updates": self.num_skipped_updates,
+            "num_rollbacks": self.num_rollbacks,
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns everything that `set_state` needs to go on with the same draws and weights."""
+        return {
+            **self._copy_weights(),
+            "generator": self._generator.get_state(),
+            "num_updates": self.num_updates,
+            "num_skipped_updates": self.num_skipped_updates,
+            "num_rollbacks": self.num_rollbacks,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores a state saved by `get_state`.
+
+        Raises:
+          RuntimeError: from torch, if the weights are of another architecture.
+        """
+        self._load_weights(state)
+        self._generator.set_state(state["generator"].cpu())
+        self.num_updates = int(state["num_updates"])
+        self.num_skipped_updates = int(state["num_skipped_updates"])
+        self.num_rollbacks = int(state["num_rollbacks"])
+        self._consecutive_skips = 0
+        self._last_good = self._copy_weights()
+
+    def _step(self, grads: list[Tensor], grad_norm: float) -> None:
+        self._consecutive_skips = 0
+        # The weights before the step are known to be good, those after it are not.
+        if self.num_updates % _SNAPSHOT_INTERVAL_UPDATES == 0:
+            self._last_good = self._copy_weights()
+        if grad_norm > self.config.grad_clip_norm:
+            torch._foreach_mul_(grads, self.config.grad_clip_norm / grad_norm)
+        self._optimizer.step()
+        with torch.no_grad():
+            torch._foreach_lerp_(self._ema_parameters, self._parameters, 1.0 - self._ema_decay())
+            for ema_buffer, buffer in zip(self.ema.buffers(), self.online.buffers(), strict=True):
+                ema_buffer.copy_(buffer)
+        self.num_updates += 1
+
+    def _ema_decay(self) -> float:
+        if self.config.objective != "consistency" or self.config.noise_level_schedule == "fixed":
+            return self.config.ema_decay
+        return target_decay_at(num_levels_at(self.num_updates, self.config.schedule_updates))
+
+    def _skip(self) -> None:
+        self.num_skipped_updates += 1
+        self._consecutive_skips += 1
+        if self._consecutive_skips >= self.config.max_consecutive_skips:
+            self._load_weights(self._last_good)
+            self._consecutive_skips = 0
+            self.num_rollbacks += 1
+
+    def _copy_weights(self) -> dict[str, Any]:
+        return copy.deepcopy(
+            {
+                "online": self.online.state_dict(),
+                "ema": self.ema.state_dict(),
+                "optimizer": self._optimizer.state_dict(),
+            }
+        )
+
+    def _load_weights(self, weights: dict[str, Any]) -> None:
+        self.online.load_state_dict(weights["online"])
+        self.ema.load_state_dict(weights["ema"])
+        self._optimizer.load_state_dict(copy.deepcopy(weights["optimizer"]))
+
+
+def to_tensors(reference_set: ReferenceSet, device: torch.device) -> ReferenceSet:
+    """Returns the set with float32 torch tensors on a device, without a copy where none is needed."""
+
+    def convert(array: np.ndarray | Tensor) -> Tensor:
+        return torch.as_tensor(array, dtype=torch.float32, device=device)
+
+    return ReferenceSet(
+        observation=convert(reference_set.observation),
+        actions=convert(reference_set.actions),
+        log_probs=convert(reference_set.log_probs),
+        log_proposals=convert(reference_set.log_proposals),
+        value=convert(reference_set.value),
+        policy_value=convert(reference_set.policy_value),
+        policy_version=reference_set.policy_version,
+        convention=reference_set.convention,
+    )

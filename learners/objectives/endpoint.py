@@ -1,0 +1,59 @@
+"""Regression of the one-step map onto the end points of the reference set's own ODE."""
+
+import dataclasses
+
+import torch
+
+from distill_rl.policies.consistency import ConsistencyPolicy
+from distill_rl.types import ReferenceSet
+from learners.config import DistillationConfig
+from learners.reference_ode import reference_endpoints
+
+
+@dataclasses.dataclass(frozen=True)
+class EndpointObjective:
+    """Regresses `D(sigma_max z, sigma_max, s)` onto where the ODE carries `sigma_max z`.
+
+    The score of a finite set is known in closed form, so its probability-flow ODE is solved directly: no
+    bootstrapping, no target network, no discretisation of the consistency condition. Only `sigma_max` is
+    trained, which is all that one-step acting uses; multistep sampling is untrained.
+
+    Attributes:
+      is_corrected: weights p*/q (proposal corrected), or p* alone as in Fang & Di, Eq. (1).
+      num_noises: noises for each state.
+      num_ode_steps: steps of the ODE.
+    """
+
+    is_corrected: bool = True
+    num_noises: int = 2
+    num_ode_steps: int = 8
+
+    @classmethod
+    def from_config(cls, config: DistillationConfig) -> "EndpointObjective":
+        """Builds the objective from the fields of a configuration."""
+        return cls(config.posterior == "proposal_corrected", config.num_noises, config.num_ode_steps)
+
+    def __call__(
+        self,
+        policy: ConsistencyPolicy,
+        target_policy: ConsistencyPolicy,
+        batch: ReferenceSet,
+        *,
+        update: int,
+        generator: torch.Generator,
+    ) -> torch.Tensor:
+        """Computes the mean squared distance to the end points; see `Objective`."""
+        del target_policy, update
+        actions: torch.Tensor = batch.actions
+        shape = (actions.shape[0], self.num_noises, actions.shape[-1])
+        noise = torch.randn(shape, generator=generator, device=actions.device)
+        endpoints = reference_endpoints(
+            actions,
+            batch.log_probs - batch.log_proposals if self.is_corrected else batch.log_probs,
+            noise,
+            num_steps=self.num_ode_steps,
+            sigma_min=policy.sigma_min,
+            sigma_max=policy.sigma_max,
+        )
+        predicted = policy.denoise(policy.sigma_max * noise, policy.sigma_max, batch.observation.unsqueeze(1))
+        return (predicted - endpoints).square().sum(dim=-1).mean()

@@ -1,0 +1,124 @@
+"""A ring of reference sets."""
+
+from typing import Any
+
+import numpy as np
+
+from distill_rl.types import Convention, ReferenceSet
+
+_ARRAYS = ("observation", "actions", "log_probs", "log_proposals", "value", "policy_value")
+
+
+class ReferenceReplay:
+    """Keeps the newest `capacity` states with their reference sets, in float32.
+
+    Shapes and the convention are fixed by the first set added. Not thread-safe.
+
+    Args:
+      capacity: states kept.
+
+    Raises:
+      ValueError: if `capacity` is below 1.
+    """
+
+    def __init__(self, capacity: int):
+        if capacity < 1:
+            raise ValueError(f"`capacity` must be at least 1, got {capacity}")
+        self.capacity = capacity
+        self.num_added = 0
+        self._convention: Convention = "mass"
+        self._arrays: dict[str, np.ndarray] = {}
+        self._versions = np.zeros(0, np.int64)
+
+    def __len__(self) -> int:
+        """Returns the number of states held."""
+        return min(self.num_added, self.capacity)
+
+    def add(self, reference_set: ReferenceSet) -> None:
+        """Appends every state of a set of numpy arrays, over the oldest ones when full.
+
+        Raises:
+          ValueError: if the set breaks the contract of `ReferenceSet`, or differs from the first set in shape or
+            convention.
+        """
+        reference_set.validate()
+        if not self._arrays:
+            self._allocate(reference_set)
+        self._check_alike(reference_set)
+        # Only the newest `capacity` rows of an oversized set would survive.
+        skipped = max(0, len(reference_set) - self.capacity)
+        rows = np.arange(self.num_added + skipped, self.num_added + len(reference_set)) % self.capacity
+        for name, array in self._arrays.items():
+            array[rows] = getattr(reference_set, name)[skipped:]
+        self._versions[rows] = reference_set.policy_version
+        self.num_added += len(reference_set)
+
+    def sample(self, batch_size: int, generator: np.random.Generator) -> ReferenceSet:
+        """Draws states uniformly, with replacement.
+
+        Args:
+          batch_size: states to draw.
+          generator: source of the draw.
+
+        Returns:
+          A set of numpy arrays, whose `policy_version` is that of its oldest state.
+
+        Raises:
+          ValueError: if the replay is empty.
+        """
+        if len(self) == 0:
+            raise ValueError("`sample` needs at least one state in the replay, got an empty one")
+        rows = generator.integers(len(self), size=batch_size)
+        arrays = {name: array[rows] for name, array in self._arrays.items()}
+        version = int(self._versions[rows].min())
+        return ReferenceSet(**arrays, policy_version=version, convention=self._convention)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Returns a copy of the contents: arrays, versions, `num_added` and the convention."""
+        held = {name: array[: len(self)].copy() for name, array in self._arrays.items()}
+        return {
+            "arrays": held,
+            "versions": self._versions[: len(self)].copy(),
+            "num_added": self.num_added,
+            "capacity": self.capacity,
+            "convention": self._convention,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restores contents saved by `state_dict`.
+
+        Raises:
+          ValueError: if they were saved by a replay of another capacity.
+        """
+        if state["capacity"] != self.capacity:
+            raise ValueError(f"`capacity` of the state must be {self.capacity}, got {state['capacity']}")
+        self.num_added = int(state["num_added"])
+        self._convention = state["convention"]
+        self._arrays = {}
+        for name, held in state["arrays"].items():
+            self._arrays[name] = np.zeros((self.capacity, *held.shape[1:]), np.float32)
+            self._arrays[name][: len(held)] = held
+        self._versions = np.zeros(self.capacity, np.int64)
+        self._versions[: len(state["versions"])] = state["versions"]
+
+    def _allocate(self, first: ReferenceSet) -> None:
+        # Pages of zeros cost no memory until they are written.
+        self._arrays = {
+            name: np.zeros((self.capacity, *getattr(first, name).shape[1:]), np.float32) for name in _ARRAYS
+        }
+        self._versions = np.zeros(self.capacity, np.int64)
+        self._convention = first.convention
+
+    def _check_alike(self, reference_set: ReferenceSet) -> None:
+        if reference_set.convention != self._convention:
+            raise ValueError(
+                f"`convention` must stay {self._convention!r}, that of the first set, "
+                f"got {reference_set.convention!r}"
+            )
+        for name, array in self._arrays.items():
+            shape = tuple(getattr(reference_set, name).shape[1:])
+            if shape != array.shape[1:]:
+                raise ValueError(
+                    f"`{name}` must have rows of shape {list(array.shape[1:])}, that of the first set, "
+                    f"got {list(shape)}"
+                )
