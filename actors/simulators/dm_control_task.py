@@ -70,7 +70,7 @@ def small_control(control: np.ndarray) -> np.ndarray:
 
 
 def euclidean_norm(vector: np.ndarray) -> np.ndarray:
-    """Returns the length of vectors `[..., D]`, equal bit for bit to `np.linalg.norm` of each. Shape `[...]`."""
+    """Returns the length of vectors `[..., D]`, bit for bit `np.linalg.norm` of each. Shape `[...]`."""
     return np.sqrt(np.vecdot(vector, vector))
 
 
