@@ -1,0 +1,120 @@
+"""Presets: YAML files whose top-level keys are sections of the configuration.
+
+    environment:                 # AlgorithmConfig.environment(env=..., env_config=...)
+      env: dm_control/cheetah-run-v0
+    search:                      # DistillConfig.search(num_candidates=...)
+      num_candidates: 16
+    cluster:                     # what differs on a cluster; `laptop` likewise
+      env_runners:
+        num_env_runners: 32
+
+Each level overrides the one before: `base.yaml`, its block of the size, the preset, its block of the size,
+the overrides of the command line.
+"""
+
+from collections.abc import Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+import distill_rl
+from distill_rl.checks import check_choice
+
+SIZES = ("laptop", "cluster")
+
+_BASE = "base"
+_SUFFIX = ".yaml"
+
+
+def presets_folder() -> Traversable:
+    """Returns the folder of the presets that come with the package.
+
+    In a wheel they are the package data `distill_rl.presets`. An editable install has no such package: there
+    they are the checkout's `configs/`.
+    """
+    try:
+        return resources.files("distill_rl.presets")
+    except ModuleNotFoundError:
+        assert distill_rl.__file__ is not None
+        return Path(distill_rl.__file__).parent.parent / "configs"
+
+
+def preset_names() -> list[str]:
+    """Returns the names of the presets, sorted."""
+    names = (entry.name for entry in presets_folder().iterdir())
+    return sorted(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX) and n != _BASE + _SUFFIX)
+
+
+def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Resolves a preset to plain sections.
+
+    Args:
+      preset: name of a preset, or path of a YAML file.
+      size: which of the blocks applies.
+      overrides: `section.key=value` each, with the value in YAML.
+
+    Returns:
+      Keyword arguments by section, as plain dictionaries, lists and scalars. Names are not checked here; see
+      `distill_rl.cli.sections`.
+
+    Raises:
+      ValueError: for an unknown preset or size (naming the nearest), a file that is not a mapping of sections,
+        or an override that is not of the form above.
+    """
+    check_choice("size", size, SIZES)
+    base, own = _read(presets_folder() / (_BASE + _SUFFIX)), _read(_find(preset))
+    layers = [layer for source in (base, own) for layer in _layers(source, size)]
+    merged = OmegaConf.merge(*layers, _read_overrides(overrides))
+    sections = OmegaConf.to_container(merged, resolve=True)
+    assert isinstance(sections, dict)
+    for name, items in sections.items():
+        if not isinstance(items, dict):
+            raise ValueError(f"section `{name}` must be a mapping of settings, got {items!r}")
+    return {str(name): items for name, items in sections.items()}
+
+
+def dump_sections(sections: dict[str, Any]) -> str:
+    """Writes sections as YAML, such that `load_preset` of the text gives them back."""
+    return OmegaConf.to_yaml(OmegaConf.create(sections))
+
+
+def _layers(source: DictConfig, size: str) -> list[DictConfig]:
+    common = OmegaConf.create({key: source[key] for key in source if key not in SIZES})
+    return [common, source.get(size) or OmegaConf.create({})]
+
+
+def _read(file: Traversable) -> DictConfig:
+    text = file.read_text(encoding="utf-8")
+    try:
+        config = OmegaConf.create(text)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(f"preset `{file.name}` must be YAML, got {error}") from error
+    if not isinstance(config, DictConfig) or any(not isinstance(config[s], DictConfig) for s in config):
+        raise ValueError(f"preset `{file.name}` must map sections to settings, got {text[:80]!r}")
+    return config
+
+
+def _find(preset: str) -> Traversable:
+    if preset.endswith((_SUFFIX, ".yml")):
+        path = Path(preset)
+        if not path.is_file():
+            raise ValueError(f"`preset` must be a name or a YAML file, got no file at {preset!r}")
+        return path
+    check_choice("preset", preset, preset_names())
+    return presets_folder() / (preset + _SUFFIX)
+
+
+def _read_overrides(overrides: Sequence[str]) -> DictConfig:
+    for override in overrides:
+        key, equals, _ = override.partition("=")
+        if not equals or "." not in key.strip("."):
+            raise ValueError(f"an override must be of the form section.key=value, got {override!r}")
+    try:
+        return OmegaConf.from_dotlist(list(overrides))
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(f"overrides must have YAML values, got {list(overrides)}: {error}") from error

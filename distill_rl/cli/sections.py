@@ -1,0 +1,91 @@
+"""From sections of a preset to the configuration: every name and type checked before Ray starts."""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Mapping
+from typing import Any
+
+from ray.rllib.algorithms.algorithm_config import DEPRECATED_VALUE
+
+from distill_rl.algorithms.distill_config import SECTIONS as OWN_SECTIONS
+from distill_rl.algorithms.distill_config import DistillConfig
+from distill_rl.algorithms.options import build_part, check_options
+from distill_rl.checks import nearest
+from distill_rl.cli.settings import RunSettings
+
+RLLIB_SECTIONS = (
+    "environment",
+    "env_runners",
+    "learners",
+    "training",
+    "evaluation",
+    "rl_module",
+    "fault_tolerance",
+    "reporting",
+    "resources",
+    "framework",
+    "debugging",
+)
+"""The methods of RLlib's `AlgorithmConfig` that a preset may call."""
+
+RUN_SECTION = "run"
+
+
+def build_config(sections: Mapping[str, Mapping[str, Any]]) -> tuple[DistillConfig, RunSettings]:
+    """Builds and validates the configuration that the sections describe. Ray is not started.
+
+    Args:
+      sections: keyword arguments by section.
+
+    Returns:
+      The algorithm's configuration and the driver's settings.
+
+    Raises:
+      ValueError: for an unknown section or name (naming the nearest), a wrong type, or a value out of range.
+    """
+    known = (*RLLIB_SECTIONS, *OWN_SECTIONS, RUN_SECTION)
+    for name in sections:
+        if name not in known:
+            raise ValueError(
+                f"no section is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
+            )
+    config = DistillConfig()
+    for name, options in sections.items():
+        if name in RLLIB_SECTIONS:
+            check_options(name, options, (_as_dataclass(name),))
+        if name != RUN_SECTION:
+            getattr(config, name)(**options)
+    run_options = sections.get(RUN_SECTION, {})
+    check_options(RUN_SECTION, run_options, (RunSettings,))
+    config.validate()
+    return config, build_part(RunSettings, run_options)
+
+
+def _as_dataclass(section: str) -> type:
+    """Returns a dataclass of the keyword arguments of a section of RLlib, deprecated ones apart."""
+    parameters = inspect.signature(getattr(DistillConfig, section)).parameters.values()
+    named = [p for p in parameters if p.kind is p.KEYWORD_ONLY or p.kind is p.POSITIONAL_OR_KEYWORD]
+    fields = [
+        (p.name, _annotation(p), None) for p in named if p.name != "self" and p.default != DEPRECATED_VALUE
+    ]
+    return dataclasses.make_dataclass(section, fields)
+
+
+def _annotation(parameter: inspect.Parameter) -> Any:
+    """Returns the annotation, or `Any` for one that is absent or names what cannot be resolved here."""
+    annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty or _has_forward_reference(annotation):
+        return Any
+    return annotation
+
+
+def _has_forward_reference(annotation: Any) -> bool:
+    if isinstance(annotation, (str, typing.ForwardRef)):
+        return True
+    return any(_has_forward_reference(argument) for argument in _arguments(annotation))
+
+
+def _arguments(annotation: Any) -> list[Any]:
+    arguments = typing.get_args(annotation)
+    return [item for a in arguments for item in (a if isinstance(a, list) else [a])]

@@ -1,0 +1,40 @@
+"""Settings of the driver: when to stop, when to save, how to evaluate. The `run` section of a preset."""
+
+import dataclasses
+
+from distill_rl.checks import check_positive
+
+
+@dataclasses.dataclass(frozen=True)
+class RunSettings:
+    """When a run stops and saves, and how it is judged at the end.
+
+    Attributes:
+      time_limit_sec: seconds of training, over all resumes together; the evaluation at the end comes on top.
+      max_env_steps: environment steps after which training stops earlier; None for no such limit.
+      checkpoint_interval_sec: seconds between checkpoints.
+      num_checkpoints: how many of the newest checkpoints are kept.
+      num_evaluation_episodes: episodes of the untrained policy, of the student and of the search at the end;
+        0 for no evaluation.
+    """
+
+    time_limit_sec: float = 900.0
+    max_env_steps: int | None = None
+    checkpoint_interval_sec: float = 60.0
+    num_checkpoints: int = 3
+    num_evaluation_episodes: int = 10
+
+    def __post_init__(self) -> None:
+        """Checks the ranges.
+
+        Raises:
+          ValueError: naming the field, what was expected and what came.
+        """
+        for name in ("time_limit_sec", "checkpoint_interval_sec", "num_checkpoints"):
+            check_positive(name, getattr(self, name))
+        if self.max_env_steps is not None:
+            check_positive("max_env_steps", self.max_env_steps)
+        if self.num_evaluation_episodes < 0:
+            raise ValueError(
+                f"`num_evaluation_episodes` must not be negative, got {self.num_evaluation_episodes}"
+            )
