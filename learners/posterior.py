@@ -1,8 +1,8 @@
 """Estimators of the posterior mean `E[x | x_sigma]` from a finite reference set.
 
 The posterior of a clean action is `p(x | x_sigma) ~ p*(x) N(x_sigma; x, sigma^2 I)`. All functions are pure,
-and the estimators share one signature (`Posterior`). Shapes: `B` states, `N` candidates, `A` action size, `...`
-noises of a state.
+and the estimators share one signature (`Posterior`). Shapes: `B` states, `N` candidates, `A` action size,
+`...` noises of a state.
 
 Two rules give the log-weight of a candidate before the Gaussian kernel:
 

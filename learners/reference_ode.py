@@ -10,8 +10,8 @@ The solver works in other coordinates. With `m` and `c` the weighted mean and st
     dv / dtau = E[y] under  w_i exp(tau v.y_i - tau^2 |y_i|^2 / 2)
 
 whose right side is bounded, is zero at `tau = 0` (so the whole regime of large `sigma` is one step), and
-decides between the points at `tau` of order one whatever the spread of the set. A short geometric grid in `tau`
-therefore serves every state, early in training or late.
+decides between the points at `tau` of order one whatever the spread of the set. A short geometric grid in
+`tau` therefore serves every state, early in training or late.
 """
 
 import itertools

@@ -38,8 +38,8 @@ class ReferenceReplay:
         """Appends every state of a set of numpy arrays, over the oldest ones when full.
 
         Raises:
-          ValueError: if the set breaks the contract of `ReferenceSet`, or differs from the first set in shape or
-            convention.
+          ValueError: if the set breaks the contract of `ReferenceSet`, or differs from the first set in
+            shape or convention.
         """
         reference_set.validate()
         if not self._arrays:

@@ -19,9 +19,9 @@ class ConsistencyObjective:
     """Matches `D` at two neighbouring noise levels of one trajectory of the reference set's ODE.
 
     `d(D(x_{n+1}, s_{n+1}), D_target(x_n, s_n))` with `x_{n+1} = x + s_{n+1} z` and `x_n` one solver step
-    along `(x_{n+1} - mu_hat) / s_{n+1}`. With the posterior `single_sample` and Euler this is plain consistency
-    training; with a posterior mean, which is available at every point, Heun's step makes it consistency
-    distillation without a teacher. Source: Fang & Di, Appendix A.1; Song et al. (2023), Alg. 3.
+    along `(x_{n+1} - mu_hat) / s_{n+1}`. With the posterior `single_sample` and Euler this is plain
+    consistency training; with a posterior mean, which is available at every point, Heun's step makes it
+    consistency distillation without a teacher. Source: Fang & Di, Appendix A.1; Song et al. (2023), Alg. 3.
 
     Attributes:
       posterior: estimator of `E[x | x_sigma]`.
@@ -29,8 +29,8 @@ class ConsistencyObjective:
       num_noise_levels: levels of the Karras grid; None for the adaptive schedule N(k).
       schedule_updates: updates until the adaptive schedule ends.
       is_heun: Heun's step instead of Euler's.
-      is_pseudo_huber: `sqrt(|d|^2 + c^2) - c` instead of `|d|^2`, with `c = 0.00054 sqrt(A)` (Song & Dhariwal,
-        2024).
+      is_pseudo_huber: `sqrt(|d|^2 + c^2) - c` instead of `|d|^2`, with `c = 0.00054 sqrt(A)` (Song and
+        Dhariwal, 2024).
     """
 
     posterior: Posterior

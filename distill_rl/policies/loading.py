@@ -1,0 +1,155 @@
+"""Saved policies: a folder with `policy.safetensors` and `policy.json`, read without Ray and without pickle."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.torch
+import torch
+
+from distill_rl.policies.consistency import ConsistencyPolicy
+
+FORMAT_VERSION = 1
+_WEIGHTS_NAME = "policy.safetensors"
+_DESCRIPTION_NAME = "policy.json"
+_SUBFOLDER = "policy"
+_LATEST_NAME = "latest"
+_ARCHITECTURE = ("observation_size", "action_size", "hidden_sizes", "sigma_min", "sigma_max", "sigma_data")
+
+
+class LoadedPolicy:
+    """A policy that acts on numpy observations.
+
+    Args:
+      policy: the network.
+      metadata: what was saved beside it (environment id, action repeat, ...).
+    """
+
+    def __init__(self, policy: ConsistencyPolicy, metadata: dict[str, Any]):
+        self.policy = policy
+        self.metadata = metadata
+        self._generator = torch.Generator().manual_seed(0)
+
+    def act(
+        self,
+        observation: np.ndarray,
+        num_steps: int = 1,
+        noise_scale: float = 0.0,
+        seed: int | None = None,
+    ) -> np.ndarray:
+        """Draws actions.
+
+        Args:
+          observation: shape `[O]` or `[B, O]`.
+          num_steps: network calls for each action.
+          noise_scale: 0 gives the mode-like action, 1 the full distribution.
+          seed: of this call's noise; None goes on with the policy's own stream, which starts at seed 0.
+
+        Returns:
+          Actions in [-1, 1]. Shape `[A]` or `[B, A]`, float32.
+
+        Raises:
+          ValueError: if the observation has the wrong shape.
+        """
+        rows = np.asarray(observation, np.float32)
+        size = self.policy.observation_size
+        if rows.ndim not in (1, 2) or rows.shape[-1] != size:
+            raise ValueError(f"`observation` must have shape [{size}] or [B, {size}], got {list(rows.shape)}")
+        generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
+        actions = self.policy.act(torch.from_numpy(np.atleast_2d(rows)), num_steps, noise_scale, generator)
+        return actions.numpy().reshape(*rows.shape[:-1], self.policy.action_size)
+
+
+def save_policy(policy: ConsistencyPolicy, path: str | Path, metadata: dict[str, Any]) -> Path:
+    """Writes a policy into a folder.
+
+    Args:
+      policy: the network, with its normaliser.
+      path: folder; made if missing. Not atomic: write into a temporary folder where that matters.
+      metadata: JSON-able facts to keep beside the weights (environment id, action repeat, ...).
+
+    Returns:
+      The folder.
+    """
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    content = safetensors.torch.save(weights)
+    description = {
+        "format_version": FORMAT_VERSION,
+        "architecture": {name: getattr(policy, name) for name in _ARCHITECTURE},
+        "weights_sha256": hashlib.sha256(content).hexdigest(),
+        "metadata": metadata,
+    }
+    (folder / _WEIGHTS_NAME).write_bytes(content)
+    (folder / _DESCRIPTION_NAME).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def load_policy(path: str | Path) -> LoadedPolicy:
+    """Reads a policy saved by `save_policy`.
+
+    Args:
+      path: its folder, a checkpoint, or a run folder (its latest checkpoint).
+
+    Raises:
+      ValueError: if there is no policy, it is of a newer format, or a file is damaged; the message names the
+        file.
+    """
+    folder = find_policy_folder(path)
+    description = _read_description(folder / _DESCRIPTION_NAME)
+    weights_path = folder / _WEIGHTS_NAME
+    if not weights_path.is_file():
+        raise ValueError(f"`{weights_path}` must hold the weights of the policy, got no such file")
+    content = weights_path.read_bytes()
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != description["weights_sha256"]:
+        raise ValueError(
+            f"`{weights_path}` is damaged: expected sha256 {description['weights_sha256']}, got {digest}"
+        )
+    policy = ConsistencyPolicy(**description["architecture"])
+    try:
+        policy.load_state_dict(safetensors.torch.load(content))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: {error}") from error
+    return LoadedPolicy(policy.eval().requires_grad_(False), description["metadata"])
+
+
+def find_policy_folder(path: str | Path) -> Path:
+    """Finds the folder of a policy from that folder, a checkpoint, a `checkpoints` folder or a run folder.
+
+    Raises:
+      ValueError: if none is found.
+    """
+    path = Path(path)
+    for root in (path, *_latest_checkpoints(path)):
+        for folder in (root, root / _SUBFOLDER):
+            if (folder / _DESCRIPTION_NAME).is_file():
+                return folder
+    raise ValueError(
+        f"`{path}` must hold a policy ({_DESCRIPTION_NAME}) or a run with a checkpoint, got neither there"
+    )
+
+
+def _latest_checkpoints(path: Path) -> list[Path]:
+    """Follows the `latest` pointers: one line with the name of the newest checkpoint beside it."""
+    pointers = [path / _LATEST_NAME, path / "checkpoints" / _LATEST_NAME]
+    return [p.parent / p.read_text(encoding="utf-8").strip() for p in pointers if p.is_file()]
+
+
+def _read_description(path: Path) -> dict[str, Any]:
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"`{path}` is damaged: {error}") from error
+    version = description.get("format_version") if isinstance(description, dict) else None
+    if version != FORMAT_VERSION:
+        raise ValueError(f"`{path}` must have format version {FORMAT_VERSION}, got {version}")
+    missing = [name for name in ("architecture", "weights_sha256", "metadata") if name not in description]
+    missing += [name for name in _ARCHITECTURE if name not in description.get("architecture", {})]
+    if missing:
+        raise ValueError(f"`{path}` is damaged: it lacks {', '.join(missing)}")
+    return description
