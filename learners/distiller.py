@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ class Distiller:
       config: what to learn and how.
       seed: of the initial weights and of every later draw.
       device: where the networks live.
+      average_fn: averages tensors in place over the learners of a group, before anything is decided on.
 
     Attributes:
       online: the networks that learn.
@@ -47,8 +49,10 @@ class Distiller:
         config: DistillationConfig,
         seed: int,
         device: str | torch.device = "cpu",
+        average_fn: Callable[[list[Tensor]], None] | None = None,
     ):
         self.config = config
+        self._average_fn = average_fn
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -94,9 +98,12 @@ class Distiller:
         (policy_loss + self.config.value_loss_weight * value_loss).backward()
         # The one synchronisation: everything that is decided on or reported.
         grads = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
+        losses = torch.stack([policy_loss.detach(), value_loss.detach()])
+        if self._average_fn is not None:
+            self._average_fn([*grads, losses])
         grad_norm = nn.utils.get_total_norm(grads)
         log_ess = log_effective_sample_size(batch.log_probs - batch.log_proposals).mean()
-        scalars = torch.stack([policy_loss.detach(), value_loss.detach(), grad_norm, log_ess]).tolist()
+        scalars = torch.cat([losses, torch.stack([grad_norm, log_ess])]).tolist()
         # Step, or not.
         if all(math.isfinite(scalar) for scalar in scalars[:3]):
             self._step(grads, scalars[2])
