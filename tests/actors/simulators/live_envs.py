@@ -91,7 +91,7 @@ REWARDED: dict[str, tuple[Callable[[Any], None], float]] = {
     "walker-stand": (_set(), 0.5),
     "walker-walk": (_set(rootx_velocity=1.0), 0.3),
 }
-"""For each task, an edit of the live physics that leads to reward, and a lower bound on the mean reward after it."""
+"""For each task, an edit of the live physics that leads to reward, and a bound on the mean reward after it."""
 
 
 def make_rewarded(name: str, action_repeat: int = 1, seed: int = 0) -> gym.Env:
