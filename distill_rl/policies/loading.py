@@ -1,4 +1,4 @@
-"""Saved policies: a folder with `policy.safetensors` and `policy.json`, read without Ray and without pickle."""
+"""Saved policies: `policy.safetensors` and `policy.json` in a folder, read without Ray and without pickle."""
 
 import hashlib
 import json
@@ -110,7 +110,7 @@ def load_policy(path: str | Path) -> LoadedPolicy:
         raise ValueError(
             f"`{weights_path}` is damaged: expected sha256 {description['weights_sha256']}, got {digest}"
         )
-    policy = ConsistencyPolicy(**description["architecture"])
+    policy = ConsistencyPolicy(**{name: description["architecture"][name] for name in _ARCHITECTURE})
     try:
         policy.load_state_dict(safetensors.torch.load(content))
     except (RuntimeError, safetensors.SafetensorError) as error:

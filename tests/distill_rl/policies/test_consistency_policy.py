@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+import torch
+
+from distill_rl.networks.distill_networks import DistillNetworks
+from distill_rl.policies.consistency import ConsistencyPolicy
+from distill_rl.policies.search_policy import TorchSearchPolicy
+
+
+@pytest.fixture
+def policy() -> ConsistencyPolicy:
+    torch.manual_seed(0)
+    return ConsistencyPolicy(3, 2, hidden_sizes=(16,))
+
+
+def test_denoise_at_sigma_min_is_the_identity(policy):
+    """D(x, sigma_min, s) = x, for a float and for a tensor of levels."""
+    x, observation = torch.randn(5, 2), torch.randn(5, 3)
+    assert torch.equal(policy.denoise(x, 0.002, observation), x)
+    assert torch.equal(policy.denoise(x, torch.full((5,), 0.002), observation), x)
+
+
+def test_denoise_with_one_level_agrees_with_a_tensor_of_levels(policy):
+    """The broadcast of one float level changes nothing, at sigma_max and elsewhere."""
+    x, observation = torch.randn(5, 4, 2), torch.randn(5, 1, 3)
+    for sigma in (80.0, 0.7):
+        same = policy.denoise(x, sigma, observation)
+        each = policy.denoise(x, torch.full((5, 4), sigma), observation.expand(5, 4, 3))
+        torch.testing.assert_close(same, each, rtol=1e-4, atol=1e-6)
+
+
+def test_one_step_is_the_clipped_denoiser_at_sigma_max(policy):
+    """one_step = clip(D(80 z, 80, s), -1, 1), and large outputs are clipped."""
+    with torch.no_grad():
+        policy.mlp[-1].weight.mul_(30.0)
+    noise, observation = torch.randn(50, 2), torch.randn(50, 3)
+    raw = policy.denoise(80.0 * noise, 80.0, observation)
+    torch.testing.assert_close(policy.one_step(observation, noise), raw.clamp(-1, 1))
+    assert float(raw.detach().abs().max()) > 1.0
+
+
+def test_act_without_noise_is_deterministic_and_with_noise_follows_its_generator(policy):
+    """Zero noise needs no generator; equal seeds give equal actions, other seeds others."""
+    observation = torch.randn(6, 3)
+    assert torch.equal(policy.act(observation), policy.one_step(observation, torch.zeros(6, 2)))
+    draws = [
+        policy.act(observation, 2, 1.0, torch.Generator().manual_seed(seed)).numpy() for seed in (1, 1, 2)
+    ]
+    np.testing.assert_array_equal(draws[0], draws[1])
+    assert not np.array_equal(draws[0], draws[2])
+
+
+def test_act_in_two_steps_follows_the_multistep_sampler(policy):
+    """The second call sees x + sqrt(s^2 - s_min^2) z, s the middle of a three-level Karras grid."""
+    observation, generator = torch.randn(4, 3), torch.Generator().manual_seed(0)
+    first, second = torch.randn(4, 2, generator=generator), torch.randn(4, 2, generator=generator)
+    middle = (0.5 * 80 ** (1 / 7) + 0.5 * 0.002 ** (1 / 7)) ** 7
+    x = policy.denoise(80.0 * 0.5 * first, 80.0, observation)
+    x = policy.denoise(x + (middle**2 - 0.002**2) ** 0.5 * 0.5 * second, middle, observation)
+    acted = policy.act(observation, 2, 0.5, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(acted, x.clamp(-1, 1), rtol=1e-4, atol=1e-5)
+
+
+def test_bad_arguments_are_named(policy):
+    """Messages name the argument and what came."""
+    with pytest.raises(ValueError, match="`num_steps` must be at least 1, got 0"):
+        policy.act(torch.zeros(1, 3), 0)
+    with pytest.raises(ValueError, match=r"`sigma_max` must exceed `sigma_min` = 0\.002, got 0\.001"):
+        ConsistencyPolicy(3, 2, sigma_max=0.001)
+
+
+def test_search_policy_gives_numpy_actions_and_values():
+    """Same maps as the torch modules, in float32, with all noise from the numpy generator."""
+    networks = DistillNetworks(3, 2, hidden_sizes=(8,))
+    with torch.no_grad():
+        networks.value.mlp[-1].weight.normal_()
+    search_policy = TorchSearchPolicy(networks.policy, networks.value)
+    observation = np.random.default_rng(0).normal(size=(7, 3))
+    tensor = torch.from_numpy(observation).float()
+    quiet = search_policy.act(observation, 0.0, np.random.default_rng(0))
+    np.testing.assert_allclose(quiet, networks.policy.act(tensor).numpy(), atol=1e-6)
+    noise = 0.3 * np.random.default_rng(1).standard_normal((7, 2), dtype=np.float32)
+    expected = networks.policy.one_step(tensor, torch.from_numpy(noise)).detach().numpy()
+    noisy = search_policy.act(observation, 0.3, np.random.default_rng(1))
+    np.testing.assert_allclose(noisy, expected, atol=1e-6)
+    value = search_policy.value(observation)
+    np.testing.assert_allclose(value, networks.value.value(tensor).detach().numpy(), rtol=1e-5)
+    assert (quiet.dtype, noisy.dtype, value.dtype) == (np.float32,) * 3
