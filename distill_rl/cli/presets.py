@@ -63,7 +63,7 @@ def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()
       `distill_rl.cli.sections`.
 
     Raises:
-      ValueError: for an unknown preset or size (naming the nearest), a file that is not a mapping of sections,
+      ValueError: for an unknown preset or size (naming the nearest), a file that is no mapping of sections,
         or an override that is not of the form above.
     """
     check_choice("size", size, SIZES)

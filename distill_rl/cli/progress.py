@@ -1,0 +1,101 @@
+"""The line of progress: one live line on a terminal, plain lines elsewhere."""
+
+import math
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from distill_rl.cli.duration import format_duration
+
+_PLAIN_INTERVAL_SEC = 10.0
+
+
+def format_line(metrics: Mapping[str, Any]) -> str:
+    """Writes metrics as one line.
+
+    Args:
+      metrics: a row of metrics, see `distill_rl.cli.metrics`; what is missing or not finite shows as `-`.
+
+    Returns:
+      Elapsed time, returns, rates, policy version and lag, queue fill, drops, restarts and the age of the
+      last checkpoint, in this order, since a narrow terminal cuts the end.
+    """
+    number = {name: _known(value) for name, value in metrics.items()}.get
+    elapsed, age = number("elapsed_sec"), number("checkpoint_age_sec")
+    ratio, fill = number("student_search_ratio"), number("queue_fill")
+    parts = [
+        "-" if elapsed is None else format_duration(elapsed),
+        f"student {_short(number('student_return'))} search {_short(number('search_return'))}"
+        + (f" ({ratio:.0%})" if ratio is not None else ""),
+        f"env {_short(number('env_steps_per_sec'))}/s",
+        f"sim {_short(number('simulator_steps_per_sec'))}/s",
+        f"sets {_short(number('reference_sets_per_sec'))}/s",
+        f"updates {_short(number('updates_per_sec'))}/s",
+        f"policy v{_short(number('policy_version'), integer=True)} lag {_short(number('policy_lag'))}",
+        f"queue {'-' if fill is None else f'{fill:.0%}'}",
+        f"drops {_short(number('dropped'), integer=True)}",
+        f"restarts {_short(number('restarts'), integer=True)}",
+        f"saved {'never' if age is None else format_duration(age) + ' ago'}",
+    ]
+    return " | ".join(parts)
+
+
+class ProgressLine:
+    """Shows the newest metrics, in place on a terminal, as a line every ten seconds elsewhere."""
+
+    def __init__(self, console: Console, clock: Callable[[], float] = time.monotonic):
+        """Prepares the line; `with` shows it.
+
+        Args:
+          console: where to write.
+          clock: seconds, for the interval of plain lines.
+        """
+        self._console = console
+        self._clock = clock
+        self._last_line_sec = -math.inf
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+
+    def __enter__(self) -> "ProgressLine":
+        """Starts the live line."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leaves the last line on the screen."""
+        if self._live:
+            self._live.stop()
+
+    def update(self, metrics: Mapping[str, Any]) -> None:
+        """Shows a row of metrics."""
+        line = Text(format_line(metrics), no_wrap=True, overflow="ellipsis")
+        if self._live:
+            self._live.update(line, refresh=True)
+        elif self._clock() - self._last_line_sec >= _PLAIN_INTERVAL_SEC:
+            self._last_line_sec = self._clock()
+            self._console.print(line.plain, soft_wrap=True, highlight=False, markup=False)
+
+    def note(self, message: str) -> None:
+        """Prints a lasting line above the progress."""
+        self._console.print(message, soft_wrap=True, highlight=False, markup=False)
+
+
+def _known(value: Any) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
+
+
+def _short(value: float | None, integer: bool = False) -> str:
+    """Writes a number in few characters: `3.1`, `417`, `12.3k`, `4.5M`."""
+    if value is None:
+        return "-"
+    for unit, size in (("M", 1e6), ("k", 1e4)):
+        if abs(value) >= size:
+            return f"{value / (1e6 if unit == 'M' else 1e3):.1f}{unit}"
+    return f"{value:.0f}" if integer or abs(value) >= 100 else f"{value:.1f}"

@@ -1,0 +1,65 @@
+"""The line of progress."""
+
+import io
+
+from rich.console import Console
+
+from distill_rl.cli.progress import ProgressLine, format_line
+
+_METRICS = {
+    "elapsed_sec": 125.0,
+    "student_return": 368.4,
+    "search_return": 417.0,
+    "student_search_ratio": 368.4 / 417.0,
+    "env_steps_per_sec": 210.4,
+    "simulator_steps_per_sec": 98_123.0,
+    "reference_sets_per_sec": 209.6,
+    "updates_per_sec": 12.34,
+    "policy_version": 4321,
+    "policy_lag": 3.21,
+    "queue_fill": 0.125,
+    "dropped": 2,
+    "restarts": 1,
+    "checkpoint_age_sec": 42.0,
+}
+
+
+def _lines(is_terminal, updates, clock):
+    output = io.StringIO()
+    console = Console(file=output, force_terminal=is_terminal, width=400)
+    with ProgressLine(console, clock) as progress:
+        for metrics in updates:
+            progress.update(metrics)
+        progress.note("stopped")
+    return output.getvalue()
+
+
+def test_format_line_shows_every_metric():
+    """Hand-worked line."""
+    assert format_line(_METRICS) == (
+        "2m05s | student 368 search 417 (88%) | env 210/s | sim 98.1k/s | sets 210/s | updates 12.3/s | "
+        "policy v4321 lag 3.2 | queue 12% | drops 2 | restarts 1 | saved 42s ago"
+    )
+
+
+def test_format_line_of_what_is_not_known_yet():
+    """Before the first episode ends there are no returns; NaN and None show as a dash."""
+    line = format_line({"elapsed_sec": 1.0, "student_return": float("nan"), "search_return": None})
+    assert line.startswith("1s | student - search - | env -/s")
+    assert line.endswith("saved never")
+
+
+def test_plain_lines_come_every_ten_seconds():
+    """A log file is not flooded: updates at 0, 4, 8, 12 s give the lines of 0 and 12 s."""
+    seconds = iter([0.0, 0.0, 4.0, 8.0, 12.0, 12.0])
+    updates = [{"elapsed_sec": t} for t in (0.0, 4.0, 8.0, 12.0)]
+    lines = _lines(False, updates, lambda: next(seconds)).splitlines()
+    assert [line.split(" |")[0] for line in lines] == ["0s", "12s", "stopped"]
+    assert all("\x1b" not in line for line in lines)
+
+
+def test_a_terminal_gets_one_line_in_place():
+    """Each update rewrites the line, and the newest one stays."""
+    output = _lines(True, [{"elapsed_sec": t} for t in (1.0, 2.0)], lambda: 0.0)
+    assert "\x1b[2K" in output
+    assert output.rindex("2s | student") > output.rindex("1s | student")
