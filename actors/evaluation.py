@@ -1,0 +1,144 @@
+"""Measures the return of a policy, or of the search itself, over whole episodes."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+
+import gymnasium as gym
+import numpy as np
+
+from actors.operators.base import ImprovementOperator
+from actors.physics_errors import PHYSICS_ERRORS
+from actors.search_actor import sample_improved, stack_states
+from actors.simulators.base import Simulator
+from distill_rl.policies.base import SearchPolicy
+
+_EnvsActFn = Callable[[np.ndarray, list[gym.Env]], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationResult:
+    """Episodes, in the order of their seeds.
+
+    Attributes:
+      returns: undiscounted sums of rewards. Shape `[num_episodes]`, float64.
+      lengths: environment steps. Shape `[num_episodes]`, int64.
+      num_failed: episodes that ended early because physics failed; they count with the return they had.
+    """
+
+    returns: np.ndarray
+    lengths: np.ndarray
+    num_failed: int
+
+    @property
+    def mean_return(self) -> float:
+        """The mean of `returns`."""
+        return float(self.returns.mean())
+
+
+@dataclasses.dataclass
+class _Episode:
+    """A running episode."""
+
+    index: int
+    env: gym.Env
+    observation: np.ndarray  # [O]
+
+
+def evaluate_policy(
+    act_fn: Callable[[np.ndarray], np.ndarray], envs: Sequence[gym.Env], num_episodes: int, seed: int = 0
+) -> EvaluationResult:
+    """Runs whole episodes of a policy, several environments together.
+
+    Every episode has its own reset seed and all that start are finished, so the result favours no short
+    episodes and, for a deterministic policy, does not depend on the number of environments.
+
+    Args:
+      act_fn: observations `[M, O]` to actions `[M, A]`, for the `M` episodes that are running.
+      envs: environments of one kind; they are reset.
+      num_episodes: at least 1.
+      seed: of the episodes' resets.
+
+    Returns:
+      Returns and lengths of `num_episodes` episodes.
+
+    Raises:
+      ValueError: if there is no environment or no episode.
+    """
+    return _evaluate(lambda observation, _: act_fn(observation), envs, num_episodes, seed)
+
+
+def evaluate_search(
+    operator: ImprovementOperator,
+    simulator: Simulator,
+    policy: SearchPolicy,
+    envs: Sequence[gym.Env],
+    num_episodes: int,
+    seed: int = 0,
+) -> EvaluationResult:
+    """Runs whole episodes of the search: every step is a search, and the action is drawn from p*.
+
+    Args:
+      operator: improves on the policy at every state.
+      simulator: takes the environments' snapshots.
+      policy: the policy that is improved on.
+      envs: environments of one kind; they are reset.
+      num_episodes: at least 1.
+      seed: of the episodes' resets (the same as in `evaluate_policy`), of the search and of the draws.
+
+    Returns:
+      Returns and lengths of `num_episodes` episodes.
+
+    Raises:
+      ValueError: if there is no environment or no episode.
+    """
+    generator = np.random.default_rng([seed, 1])
+
+    def act_fn(observation: np.ndarray, running: list[gym.Env]) -> np.ndarray:
+        state = stack_states([simulator.snapshot(env) for env in running])
+        return sample_improved(operator.improve(observation, state, policy, generator), generator)
+
+    return _evaluate(act_fn, envs, num_episodes, seed)
+
+
+def _evaluate(act_fn: _EnvsActFn, envs: Sequence[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
+    if not envs:
+        raise ValueError("`envs` must hold at least one environment, got none")
+    if num_episodes < 1:
+        raise ValueError(f"`num_episodes` must be at least 1, got {num_episodes}")
+    returns, lengths = np.zeros(num_episodes), np.zeros(num_episodes, np.int64)
+    num_failed = 0
+    waiting = iter(enumerate(np.random.SeedSequence(seed).generate_state(num_episodes)))
+    running = [episode for env in envs if (episode := _next_episode(env, waiting))]
+    while running:
+        actions = act_fn(np.stack([e.observation for e in running]), [e.env for e in running])
+        still_running = []
+        for episode, action in zip(running, actions):
+            reward, is_over, is_sound = _step(episode, action)
+            if is_sound:
+                returns[episode.index] += reward
+                lengths[episode.index] += 1
+            num_failed += not is_sound
+            follower = _next_episode(episode.env, waiting) if is_over or not is_sound else episode
+            still_running += [follower] if follower else []
+        running = still_running
+    return EvaluationResult(returns, lengths, num_failed)
+
+
+def _next_episode(env: gym.Env, waiting: Iterator[tuple[int, np.uint32]]) -> _Episode | None:
+    """Starts the next episode that waits in `env`, if there is one."""
+    index, seed = next(waiting, (None, None))
+    if index is None or seed is None:
+        return None
+    observation, _ = env.reset(seed=int(seed) % 2**31)
+    return _Episode(index, env, np.asarray(observation, np.float32))
+
+
+def _step(episode: _Episode, action: np.ndarray) -> tuple[float, bool, bool]:
+    """Steps an episode; returns the reward, whether it is over, and whether physics is sound."""
+    try:
+        observation, reward, terminated, truncated, _ = episode.env.step(action)
+    except PHYSICS_ERRORS:
+        return 0.0, True, False
+    episode.observation = np.asarray(observation, np.float32)
+    is_sound = bool(np.isfinite(reward) and np.isfinite(episode.observation).all())
+    return float(reward), bool(terminated or truncated), is_sound

@@ -1,0 +1,143 @@
+"""Settings of the improvement operators and of acting."""
+
+import dataclasses
+
+from distill_rl.checks import check_positive
+
+
+@dataclasses.dataclass(frozen=True)
+class RootBanditConfig:
+    """Settings of `RootBandit`.
+
+    Attributes:
+      num_candidates: `N`, candidates of each state: the zero-noise action, policy samples, perturbed actions.
+      num_perturbed: how many of them are perturbed zero-noise actions.
+      perturbation_scales: standard deviations of the perturbations, taken in turn; actions span [-1, 1].
+      hold_sec: simulated seconds over which one draw of noise is held.
+      hold_steps: the same in steps; overrides `hold_sec`.
+      num_holds: consecutive draws along the rollout of a perturbed candidate, which follows the policy
+        afterwards. 1 holds the perturbation once; enough of them to cover the horizon make it a planner.
+      horizon_sec: simulated seconds of a rollout.
+      horizon_steps: the same in steps; overrides `horizon_sec`.
+      rollouts_per_round: rollouts of each remaining candidate, for each round of sequential halving.
+      noisy_rollout_share: share of a candidate's rollouts in a round (rounded down) that carry held noise
+        over the whole horizon; the others follow the zero-noise policy, and only repeat themselves later.
+      rollout_scale: standard deviation of that noise.
+      target_kl: divergence of the improved policy from the uniform prior over candidates, in nats; from
+        `log(num_candidates)` on it is greedy.
+      discount: of one environment step (all repeats of an action together).
+    """
+
+    num_candidates: int = 16
+    num_perturbed: int = 8
+    perturbation_scales: tuple[float, ...] = (0.1, 0.3, 0.6)
+    hold_sec: float = 0.06
+    hold_steps: int | None = None
+    num_holds: int = 1
+    horizon_sec: float = 0.24
+    horizon_steps: int | None = None
+    rollouts_per_round: tuple[int, ...] = (1,)
+    noisy_rollout_share: float = 0.0
+    rollout_scale: float = 0.3
+    target_kl: float = 2.0
+    discount: float = 0.98
+
+    def __post_init__(self) -> None:
+        """Checks the settings; lists become tuples.
+
+        Raises:
+          ValueError: naming the setting, what was expected and what came.
+        """
+        object.__setattr__(self, "perturbation_scales", tuple(self.perturbation_scales))
+        object.__setattr__(self, "rollouts_per_round", tuple(self.rollouts_per_round))
+        for name in ("num_candidates", "num_holds"):
+            _check_at_least_one(name, getattr(self, name))
+        for name in ("hold_steps", "horizon_steps"):
+            if getattr(self, name) is not None:
+                _check_at_least_one(name, getattr(self, name))
+        for name in ("hold_sec", "horizon_sec", "rollout_scale", "target_kl"):
+            check_positive(name, getattr(self, name))
+        if not 0 <= self.num_perturbed < self.num_candidates:
+            raise ValueError(
+                f"`num_perturbed` must be within 0 to num_candidates - 1 = {self.num_candidates - 1}, "
+                f"got {self.num_perturbed}"
+            )
+        if not self.perturbation_scales:
+            raise ValueError("`perturbation_scales` must hold at least one scale, got none")
+        for scale in self.perturbation_scales:
+            check_positive("perturbation_scales", scale)
+        _check_fraction("discount", self.discount)
+        self._check_rounds()
+
+    def _check_rounds(self) -> None:
+        if not self.rollouts_per_round:
+            raise ValueError("`rollouts_per_round` must hold at least one round, got none")
+        for num_rollouts in self.rollouts_per_round:
+            _check_at_least_one("rollouts_per_round", num_rollouts)
+        if not 0.0 <= self.noisy_rollout_share < 1.0:
+            raise ValueError(f"`noisy_rollout_share` must be within [0, 1), got {self.noisy_rollout_share}")
+        if sum(self.rollouts_per_round) > 1 and max(map(self.num_noisy, self.rollouts_per_round)) == 0:
+            raise ValueError(
+                "`rollouts_per_round` must be (1,) while no rollout is noisy, since the zero-noise policy "
+                f"repeats itself; got {self.rollouts_per_round} with "
+                f"noisy_rollout_share={self.noisy_rollout_share}"
+            )
+
+    def num_noisy(self, num_rollouts: int) -> int:
+        """Returns how many of a round's rollouts of a candidate carry held noise."""
+        return int(self.noisy_rollout_share * num_rollouts)
+
+    def resolve_steps(self, control_timestep_sec: float | None) -> tuple[int, int]:
+        """Returns the horizon and the hold in steps, each at least 1.
+
+        Args:
+          control_timestep_sec: simulated seconds of one step; None where unknown.
+
+        Raises:
+          ValueError: if the length of a step is unknown and the settings are in seconds.
+        """
+        if control_timestep_sec is None and (self.horizon_steps is None or self.hold_steps is None):
+            raise ValueError(
+                "`horizon_steps` and `hold_steps` must be given, since the simulator does not know how long "
+                f"a step takes; got horizon_steps={self.horizon_steps}, hold_steps={self.hold_steps}"
+            )
+        horizon, hold = self.horizon_steps, self.hold_steps
+        if control_timestep_sec is not None:
+            horizon = horizon or max(1, round(self.horizon_sec / control_timestep_sec))
+            hold = hold or max(1, round(self.hold_sec / control_timestep_sec))
+        assert horizon is not None and hold is not None
+        return horizon, hold
+
+
+@dataclasses.dataclass(frozen=True)
+class ActingConfig:
+    """Settings of `SearchActor`.
+
+    Attributes:
+      student_fraction: share of the environments in which the policy itself acts; in the others actions are
+        drawn from the improved policy. All states are searched.
+      student_noise_scale: noise of the policy where it acts: 0 is its mode-like action, 1 its distribution.
+    """
+
+    student_fraction: float = 0.5
+    student_noise_scale: float = 0.3
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+          ValueError: naming the setting, what was expected and what came.
+        """
+        _check_fraction("student_fraction", self.student_fraction)
+        if not self.student_noise_scale >= 0.0:
+            raise ValueError(f"`student_noise_scale` must not be negative, got {self.student_noise_scale}")
+
+
+def _check_at_least_one(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}")
+
+
+def _check_fraction(name: str, value: float) -> None:
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"`{name}` must be within [0, 1], got {value}")

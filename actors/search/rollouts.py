@@ -1,0 +1,80 @@
+"""Values of first actions by rollouts that follow the policy and end in its value function."""
+
+import numpy as np
+
+from actors.simulators.base import Simulator
+from distill_rl.policies.base import SearchPolicy
+
+
+def rollout_returns(
+    simulator: Simulator,
+    state: np.ndarray,
+    first_action: np.ndarray,
+    noise: np.ndarray,
+    policy: SearchPolicy,
+    generator: np.random.Generator,
+    *,
+    num_steps: int,
+    hold_steps: int,
+    discount: float,
+) -> np.ndarray:
+    """Returns `sum_h discount^h r_h + discount^H V(s_H)` of every rollout.
+
+    The first action is given; later ones are the zero-noise policy's plus the noise of their segment,
+    projected to [-1, 1]. Past a termination nothing is counted; a time limit plays no part, so the value
+    beyond it is bootstrapped. All rollouts advance together: one call of the simulator for each step.
+
+    Args:
+      simulator: model of the environment.
+      state: states the rollouts start in. Shape `[M, S]`.
+      first_action: shape `[M, A]`.
+      noise: added to the policy's action over consecutive segments of `hold_steps`; zero beyond the last one.
+        Shape `[M, G, A]`.
+      policy: the policy to follow, with its value function.
+      generator: passed to the policy.
+      num_steps: `H`.
+      hold_steps: steps of a segment.
+      discount: of one step.
+
+    Returns:
+      Returns; NaN where the simulation diverged. Shape `[M]`, float64.
+    """
+
+    def action_fn(step: int, observation: np.ndarray) -> np.ndarray:
+        if step == 0:
+            return first_action
+        action = policy.act(_without_diverged(observation), 0.0, generator)
+        segment = step // hold_steps
+        return action if segment >= noise.shape[1] else np.clip(action + noise[:, segment], -1.0, 1.0)
+
+    rollout = simulator.rollout(state, action_fn, num_steps)
+    is_alive = rollout.discount.all(axis=1)
+    is_diverged = ~np.isfinite(rollout.observation).all(axis=1)
+    value = policy.value(_without_diverged(rollout.observation)).astype(np.float64)
+    value = np.where(is_alive, np.where(is_diverged, np.nan, value), 0.0)
+    return discounted_return(rollout.reward, rollout.discount, value, discount)
+
+
+def discounted_return(
+    reward: np.ndarray, step_discount: np.ndarray, bootstrap: np.ndarray, discount: float
+) -> np.ndarray:
+    """Returns `G_0` of the recursion `G_h = r_h + discount * d_h * G_{h+1}`, `G_H = bootstrap`.
+
+    Args:
+      reward: shape `[M, H]`.
+      step_discount: `d_h`, 0 where step h terminated the episode. Shape `[M, H]`.
+      bootstrap: value of the state after the last step. Shape `[M]`.
+      discount: of one step.
+
+    Returns:
+      Shape `[M]`.
+    """
+    total = bootstrap
+    for step in reversed(range(reward.shape[1])):
+        total = reward[:, step] + discount * step_discount[:, step] * total
+    return total
+
+
+def _without_diverged(observation: np.ndarray) -> np.ndarray:
+    """Returns observations with zeros in place of what is not finite, for the networks."""
+    return np.where(np.isfinite(observation), observation, np.float32(0.0))

@@ -1,0 +1,133 @@
+"""Boltzmann weights whose temperature is set by a target divergence from the prior, state by state.
+
+The E-step of MPO: `p_k ~ prior_k exp(Q_k / eta)` is the distribution of largest expected value within
+`KL(p || prior) = target`. Source: Abdolmaleki et al. (2018), "Maximum a Posteriori Policy Optimisation",
+Section 4.1, https://arxiv.org/abs/1806.06920. There one temperature serves a batch; here each state has its
+own, so the sharpness of its weights never depends on the scale of its rewards.
+"""
+
+import numpy as np
+
+from distill_rl.checks import check_positive, check_shape
+
+# Temperatures are searched within these multiples of the spread of a state's values.
+_MIN_RELATIVE_TEMPERATURE = 1e-8
+_MAX_RELATIVE_TEMPERATURE = 1e8
+_NUM_BISECTIONS = 44  # leaves an interval of 2e-12 in log eta
+
+
+def solve_temperature(
+    q_values: np.ndarray, target_kl: float, *, log_prior: np.ndarray | None = None
+) -> np.ndarray:
+    """Solves `KL(softmax(Q / eta + log prior) || prior) = target_kl` for eta by bisection on log eta.
+
+    The solution minimises the dual `g(eta) = eta * target + eta * log sum_k prior_k exp(Q_k / eta)`. The
+    divergence falls with eta from `-log prior(argmax Q)` to zero; a target above that range gives the
+    smallest temperature tried (the greedy limit). Candidates whose value is not finite take no part: the
+    prior is renormalised over the others.
+
+    Args:
+      q_values: action values, in reward units. Shape `[B, N]`; non-finite values mask a candidate.
+      target_kl: > 0, in nats.
+      log_prior: logarithm of the prior, up to a constant. Shape `[B, N]`; uniform by default.
+
+    Returns:
+      Temperatures in reward units; infinite where every value is the same or none is finite. Shape `[B]`.
+
+    Raises:
+      ValueError: if `target_kl` is not positive or a shape is wrong.
+    """
+    check_positive("target_kl", target_kl)
+    advantage, prior = _masked(q_values, log_prior)
+    spread = -advantage.min(axis=-1, initial=0.0)
+    is_constant = spread == 0.0
+    relative = advantage / np.where(is_constant, 1.0, spread)[:, None]  # in [-1, 0]
+    low = np.full(len(relative), np.log(_MIN_RELATIVE_TEMPERATURE))
+    high = np.full(len(relative), np.log(_MAX_RELATIVE_TEMPERATURE))
+    for _ in range(_NUM_BISECTIONS):
+        middle = 0.5 * (low + high)
+        is_too_sharp = _boltzmann_kl(relative, prior, np.exp(-middle)) > target_kl
+        low = np.where(is_too_sharp, middle, low)
+        high = np.where(is_too_sharp, high, middle)
+    return np.where(is_constant, np.inf, spread * np.exp(0.5 * (low + high)))
+
+
+def boltzmann_log_weights(
+    q_values: np.ndarray, temperature: np.ndarray, *, log_prior: np.ndarray | None = None
+) -> np.ndarray:
+    """Returns `log softmax(Q / temperature + log prior)` over the candidates.
+
+    Args:
+      q_values: action values. Shape `[B, N]`; candidates whose value is not finite get no mass.
+      temperature: > 0, in the units of `q_values`; infinity gives the prior. Shape `[B]`.
+      log_prior: logarithm of the prior, up to a constant. Shape `[B, N]`; uniform by default.
+
+    Returns:
+      Log-weights; `-inf` for masked candidates, the prior over all where none is left. Shape `[B, N]`.
+
+    Raises:
+      ValueError: if a shape is wrong.
+    """
+    advantage, prior = _masked(q_values, log_prior)
+    check_shape("temperature", temperature, (len(advantage),))
+    with np.errstate(divide="ignore"):
+        logits = advantage / temperature[:, None] + np.log(prior)
+    largest = logits.max(axis=-1, keepdims=True)
+    return logits - largest - np.log(np.exp(logits - largest).sum(axis=-1, keepdims=True))
+
+
+def kl_divergence(log_weights: np.ndarray, log_prior: np.ndarray | None = None) -> np.ndarray:
+    """Returns `KL(weights || prior) = sum_k w_k (log w_k - log prior_k)` in nats.
+
+    Args:
+      log_weights: normalised log-weights. Shape `[..., N]`.
+      log_prior: normalised log-prior. Shape `[..., N]`; uniform by default.
+
+    Returns:
+      Shape `[...]`.
+    """
+    weights = np.exp(log_weights)
+    prior = -np.log(log_weights.shape[-1]) if log_prior is None else log_prior
+    with np.errstate(invalid="ignore"):
+        terms = weights * (log_weights - prior)
+    return np.where(weights > 0.0, terms, 0.0).sum(axis=-1)
+
+
+def effective_sample_size(log_weights: np.ndarray) -> np.ndarray:
+    """Returns Kish's effective sample size `1 / sum_k w_k^2` of normalised weights: 1 to N.
+
+    Source: Kish (1965), "Survey Sampling", Section 8.2.
+
+    Args:
+      log_weights: normalised log-weights. Shape `[..., N]`.
+
+    Returns:
+      Shape `[...]`.
+    """
+    return 1.0 / np.exp(2.0 * log_weights).sum(axis=-1)
+
+
+def _masked(q_values: np.ndarray, log_prior: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `Q - max Q` (zero where masked) and the prior over valid candidates. Shapes `[B, N]`."""
+    check_shape("q_values", q_values, (None, None))
+    q_values = np.asarray(q_values, np.float64)
+    is_valid = np.isfinite(q_values)
+    if log_prior is None:
+        log_prior = np.zeros_like(q_values)
+    check_shape("log_prior", log_prior, q_values.shape)
+    prior = np.exp(log_prior - log_prior.max(axis=-1, keepdims=True))
+    is_valid &= prior > 0.0
+    # With no valid candidate the prior over all of them is left.
+    valid_prior = np.where(is_valid | ~is_valid.any(axis=-1, keepdims=True), prior, 0.0)
+    best = np.where(is_valid, q_values, -np.inf).max(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        advantage = np.where(is_valid, q_values - best, 0.0)
+    return advantage, valid_prior / valid_prior.sum(axis=-1, keepdims=True)
+
+
+def _boltzmann_kl(advantage: np.ndarray, prior: np.ndarray, inverse_temperature: np.ndarray) -> np.ndarray:
+    """Returns `KL(p || prior)` of `p ~ prior exp(advantage * inverse_temperature)`. Shape `[B]`."""
+    scaled = advantage * inverse_temperature[:, None]
+    weights = prior * np.exp(scaled)
+    total = weights.sum(axis=-1)
+    return np.einsum("bn,bn->b", weights, scaled) / total - np.log(total)

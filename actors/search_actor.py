@@ -1,0 +1,328 @@
+"""The acting half of the loop: steps environments, and labels every state with a search."""
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import gymnasium as gym
+import numpy as np
+
+from actors.operators.base import ImprovementOperator
+from actors.operators.config import ActingConfig
+from actors.physics_errors import PHYSICS_ERRORS
+from actors.simulators.base import Simulator
+from distill_rl.policies.base import SearchPolicy
+from distill_rl.types import ReferenceSet
+
+_FIELDS = ("observation", "actions", "log_probs", "log_proposals", "value", "policy_value")
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeRecord:
+    """One finished episode.
+
+    Attributes:
+      episode_return: undiscounted sum of its rewards.
+      num_steps: its length in environment steps.
+      duration_sec: wall seconds it took, searches included.
+      acted_by: who chose its actions.
+      terminated: whether the environment ended it; False for a time limit.
+    """
+
+    episode_return: float
+    num_steps: int
+    duration_sec: float = dataclasses.field(compare=False)
+    acted_by: Literal["search", "student"]
+    terminated: bool
+
+
+@dataclasses.dataclass(frozen=True)
+class Collected:
+    """What one call of `SearchActor.collect` brought.
+
+    Attributes:
+      reference_set: labels of all states visited, except those of dropped episodes; time first, then
+        environments. Shape `[B, ...]`.
+      episodes: episodes that finished.
+      num_dropped_episodes: episodes given up because physics failed.
+      num_env_steps: environment steps taken, those of dropped episodes included.
+      num_simulator_steps: control steps the search simulated.
+      metrics: the operator's diagnostics, averaged over the searches; empty if it keeps none.
+    """
+
+    reference_set: ReferenceSet
+    episodes: list[EpisodeRecord]
+    num_dropped_episodes: int
+    num_env_steps: int
+    num_simulator_steps: int
+    metrics: dict[str, float]
+
+
+@dataclasses.dataclass
+class _Slot:
+    """An environment and its running episode."""
+
+    env: gym.Env
+    generator: np.random.Generator  # of reset seeds
+    observation: np.ndarray | None = None  # [O]; None where a new episode must start
+    is_student: bool = False
+    episode_return: float = 0.0
+    num_steps: int = 0
+    start_sec: float = 0.0
+    first_step: int = 0  # first step of the episode within the fragment being collected
+
+
+class SearchActor:
+    """Steps several environments together; searches every state; acts half by search, half by the student.
+
+    Each environment is reset by the actor itself (no automatic reset), so every label belongs to a state that
+    is acted in. An episode whose physics fails (an exception, or a reward or observation that is not finite,
+    or a search whose every simulation diverged) is dropped with its labels of the current fragment, counted,
+    and a new one starts.
+
+    Who acts is fixed for an episode. The number of environments acted by the student stays within one of
+    `student_fraction * len(envs)`; where that is no whole number, an environment between the two goes to
+    whoever is behind in steps.
+
+    Attributes:
+      envs: the environments.
+      simulator: takes their snapshots.
+      operator: labels their states.
+      config: settings.
+    """
+
+    def __init__(
+        self,
+        envs: Sequence[gym.Env],
+        simulator: Simulator,
+        operator: ImprovementOperator,
+        config: ActingConfig | None = None,
+        seed: int = 0,
+    ):
+        """Builds the actor.
+
+        Args:
+          envs: environments of one kind, with actions in [-1, 1] and vector observations.
+          simulator: takes their snapshots.
+          operator: labels their states.
+          config: settings.
+          seed: of every random draw: search, acting and resets.
+
+        Raises:
+          ValueError: if there is no environment.
+        """
+        if not envs:
+            raise ValueError("`envs` must hold at least one environment, got none")
+        self.envs = list(envs)
+        self.simulator = simulator
+        self.operator = operator
+        self.config = config or ActingConfig()
+        acting_seed, *reset_seeds = np.random.SeedSequence(seed).spawn(1 + len(envs))
+        self._generator = np.random.default_rng(acting_seed)
+        self._slots = [
+            _Slot(env, np.random.default_rng(reset_seed)) for env, reset_seed in zip(envs, reset_seeds)
+        ]
+        self._num_student_steps = 0
+        self._num_env_steps = 0
+
+    def collect(self, policy: SearchPolicy, num_steps: int, policy_version: int = 0) -> Collected:
+        """Takes `num_steps` steps in every environment. Episodes run on from call to call.
+
+        Args:
+          policy: acts in the student's environments and is improved on everywhere.
+          num_steps: at least 1.
+          policy_version: version of `policy`, stamped on the labels.
+
+        Returns:
+          Labels and finished episodes.
+
+        Raises:
+          ValueError: if `num_steps` is below 1.
+        """
+        if num_steps < 1:
+            raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
+        first_simulator_step = self.simulator.num_steps
+        is_kept = np.ones((num_steps, len(self._slots)), bool)
+        sets: list[ReferenceSet] = []
+        episodes: list[EpisodeRecord] = []
+        metrics: list[dict[str, float]] = []
+        num_dropped = 0
+        for slot in self._slots:
+            slot.first_step = 0
+        for step in range(num_steps):
+            self._start_missing_episodes(step)
+            reference_set = self._search(policy, policy_version)
+            sets.append(reference_set)
+            metrics.append(_diagnostics(self.operator))
+            actions = self._choose_actions(policy, reference_set)
+            is_labelled = np.isfinite(reference_set.value) & np.isfinite(reference_set.policy_value)
+            for index, slot in enumerate(self._slots):
+                record, is_sound = _step_slot(slot, actions[index])
+                self._num_env_steps += 1
+                self._num_student_steps += slot.is_student
+                if not (is_sound and is_labelled[index]):
+                    is_kept[slot.first_step : step + 1, index] = False
+                    num_dropped += 1
+                    slot.observation = None
+                elif record is not None:
+                    episodes.append(record)
+                    slot.observation = None
+        return Collected(
+            reference_set=_concatenate(sets, is_kept),
+            episodes=episodes,
+            num_dropped_episodes=num_dropped,
+            num_env_steps=num_steps * len(self._slots),
+            num_simulator_steps=self.simulator.num_steps - first_simulator_step,
+            metrics=_mean_of_finite(metrics),
+        )
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the state of the random generators and the step counts; running episodes are not in it."""
+        return {
+            "generator": self._generator.bit_generator.state,
+            "reset_generators": [slot.generator.bit_generator.state for slot in self._slots],
+            "num_env_steps": self._num_env_steps,
+            "num_student_steps": self._num_student_steps,
+        }
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned, and gives up the running episodes.
+
+        Args:
+          state: from an actor with as many environments.
+
+        Raises:
+          ValueError: if the number of environments differs.
+        """
+        if len(state["reset_generators"]) != len(self._slots):
+            raise ValueError(
+                f"`state` must be of {len(self._slots)} environments, got {len(state['reset_generators'])}"
+            )
+        self._generator.bit_generator.state = state["generator"]
+        for slot, generator_state in zip(self._slots, state["reset_generators"]):
+            slot.generator.bit_generator.state = generator_state
+            slot.observation = None
+            slot.is_student = False
+        self._num_env_steps = state["num_env_steps"]
+        self._num_student_steps = state["num_student_steps"]
+
+    def _start_missing_episodes(self, step: int) -> None:
+        """Resets the environments that have no running episode, and settles who acts in them."""
+        num_students = sum(slot.is_student for slot in self._slots if slot.observation is not None)
+        for slot in self._slots:
+            if slot.observation is not None:
+                continue
+            slot.is_student = is_student_next(
+                num_students,
+                len(self._slots),
+                fraction=self.config.student_fraction,
+                num_student_steps=self._num_student_steps,
+                num_env_steps=self._num_env_steps,
+            )
+            num_students += slot.is_student
+            observation, _ = slot.env.reset(seed=int(slot.generator.integers(2**31)))
+            slot.observation = np.asarray(observation, np.float32)
+            slot.episode_return, slot.num_steps, slot.first_step = 0.0, 0, step
+            slot.start_sec = time.perf_counter()
+
+    def _search(self, policy: SearchPolicy, policy_version: int) -> ReferenceSet:
+        observation = np.stack([slot.observation for slot in self._slots])
+        state = stack_states([self.simulator.snapshot(slot.env) for slot in self._slots])
+        return self.operator.improve(observation, state, policy, self._generator, policy_version)
+
+    def _choose_actions(self, policy: SearchPolicy, reference_set: ReferenceSet) -> np.ndarray:
+        """Returns an action for each environment: from p* or from the student. Shape `[num_envs, A]`."""
+        actions = sample_improved(reference_set, self._generator)
+        is_student = np.array([slot.is_student for slot in self._slots])
+        if is_student.any():
+            actions[is_student] = policy.act(
+                reference_set.observation[is_student], self.config.student_noise_scale, self._generator
+            )
+        return actions
+
+
+def is_student_next(
+    num_students: int, num_envs: int, *, fraction: float, num_student_steps: int, num_env_steps: int
+) -> bool:
+    """Returns whether the student acts in the next episode.
+
+    Args:
+      num_students: environments acted by the student now, without the one that starts.
+      num_envs: number of environments.
+      fraction: share meant for the student.
+      num_student_steps: steps the student has acted so far.
+      num_env_steps: all steps so far.
+    """
+    wanted = fraction * num_envs
+    if num_students + 1 <= wanted:
+        return True
+    if num_students >= wanted:
+        return False
+    return num_student_steps < fraction * num_env_steps
+
+
+def sample_improved(reference_set: ReferenceSet, generator: np.random.Generator) -> np.ndarray:
+    """Draws one action of each state from the improved policy, by inverting its cumulative mass.
+
+    Args:
+      reference_set: in the mass convention.
+      generator: source of the draw.
+
+    Returns:
+      Shape `[B, A]`; a copy.
+    """
+    cumulative = np.cumsum(np.exp(reference_set.log_probs, dtype=np.float64), axis=1)
+    threshold = generator.random(len(cumulative)) * cumulative[:, -1]
+    index = (cumulative <= threshold[:, None]).sum(axis=1)
+    return reference_set.actions[np.arange(len(index)), index]
+
+
+def stack_states(states: Sequence[Any]) -> np.ndarray:
+    """Stacks snapshots to one row each: `[M, S]` of numbers, or `[M]` of objects."""
+    if isinstance(states[0], np.ndarray) and states[0].dtype != object:
+        return np.stack(states)
+    stacked = np.empty(len(states), object)
+    stacked[:] = [state.item() if isinstance(state, np.ndarray) else state for state in states]
+    return stacked
+
+
+def _step_slot(slot: _Slot, action: np.ndarray) -> tuple[EpisodeRecord | None, bool]:
+    """Steps one environment; returns the record of its episode if it ended, and whether physics is sound."""
+    try:
+        observation, reward, terminated, truncated, _ = slot.env.step(action)
+    except PHYSICS_ERRORS:
+        return None, False
+    slot.observation = np.asarray(observation, np.float32)
+    slot.episode_return += float(reward)
+    slot.num_steps += 1
+    is_sound = bool(np.isfinite(reward) and np.isfinite(slot.observation).all())
+    if not (terminated or truncated):
+        return None, is_sound
+    record = EpisodeRecord(
+        episode_return=slot.episode_return,
+        num_steps=slot.num_steps,
+        duration_sec=time.perf_counter() - slot.start_sec,
+        acted_by="student" if slot.is_student else "search",
+        terminated=bool(terminated),
+    )
+    return record, is_sound
+
+
+def _concatenate(sets: list[ReferenceSet], is_kept: np.ndarray) -> ReferenceSet:
+    """Joins the sets of consecutive steps, without the rows that are dropped (`is_kept` `[T, num_envs]`)."""
+    rows = is_kept.reshape(-1)
+    fields = {name: np.concatenate([getattr(s, name) for s in sets])[rows] for name in _FIELDS}
+    return ReferenceSet(policy_version=sets[0].policy_version, convention=sets[0].convention, **fields)
+
+
+def _mean_of_finite(metrics: list[dict[str, float]]) -> dict[str, float]:
+    """Returns the mean of each metric over the searches where it is finite; NaN if there are none."""
+    finite = {name: [m[name] for m in metrics if np.isfinite(m[name])] for name in metrics[0]}
+    return {name: float(np.mean(values)) if values else float("nan") for name, values in finite.items()}
+
+
+def _diagnostics(operator: ImprovementOperator) -> dict[str, float]:
+    """Returns the diagnostics of the operator's last search, if it keeps them."""
+    last_search = getattr(operator, "last_search", None)
+    return {} if last_search is None else dataclasses.asdict(last_search)
