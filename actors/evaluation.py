@@ -7,9 +7,8 @@ import gymnasium as gym
 import numpy as np
 
 from actors.operators.base import ImprovementOperator
-from actors.physics_errors import PHYSICS_ERRORS
-from actors.search_actor import sample_improved, stack_states
 from actors.simulators.base import Simulator
+from actors.stepping import sample_improved, stack_states, step_env
 from distill_rl.policies.base import SearchPolicy
 
 _EnvsActFn = Callable[[np.ndarray, list[gym.Env]], np.ndarray]
@@ -113,12 +112,15 @@ def _evaluate(act_fn: _EnvsActFn, envs: Sequence[gym.Env], num_episodes: int, se
         actions = act_fn(np.stack([e.observation for e in running]), [e.env for e in running])
         still_running = []
         for episode, action in zip(running, actions):
-            reward, is_over, is_sound = _step(episode, action)
-            if is_sound:
-                returns[episode.index] += reward
+            step = step_env(episode.env, action)
+            if step is None:
+                num_failed += 1
+            else:
+                returns[episode.index] += step.reward
                 lengths[episode.index] += 1
-            num_failed += not is_sound
-            follower = _next_episode(episode.env, waiting) if is_over or not is_sound else episode
+                episode.observation = step.observation
+            is_over = step is None or step.terminated or step.truncated
+            follower = _next_episode(episode.env, waiting) if is_over else episode
             still_running += [follower] if follower else []
         running = still_running
     return EvaluationResult(returns, lengths, num_failed)
@@ -131,14 +133,3 @@ def _next_episode(env: gym.Env, waiting: Iterator[tuple[int, np.uint32]]) -> _Ep
         return None
     observation, _ = env.reset(seed=int(seed) % 2**31)
     return _Episode(index, env, np.asarray(observation, np.float32))
-
-
-def _step(episode: _Episode, action: np.ndarray) -> tuple[float, bool, bool]:
-    """Steps an episode; returns the reward, whether it is over, and whether physics is sound."""
-    try:
-        observation, reward, terminated, truncated, _ = episode.env.step(action)
-    except PHYSICS_ERRORS:
-        return 0.0, True, False
-    episode.observation = np.asarray(observation, np.float32)
-    is_sound = bool(np.isfinite(reward) and np.isfinite(episode.observation).all())
-    return float(reward), bool(terminated or truncated), is_sound

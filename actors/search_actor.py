@@ -3,60 +3,20 @@
 import dataclasses
 import time
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
+from actors.collected import Collected, EpisodeRecord
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
-from actors.physics_errors import PHYSICS_ERRORS
 from actors.simulators.base import Simulator
+from actors.stepping import sample_improved, stack_states, step_env
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.types import ReferenceSet
 
 _FIELDS = ("observation", "actions", "log_probs", "log_proposals", "value", "policy_value")
-
-
-@dataclasses.dataclass(frozen=True)
-class EpisodeRecord:
-    """One finished episode.
-
-    Attributes:
-      episode_return: undiscounted sum of its rewards.
-      num_steps: its length in environment steps.
-      duration_sec: wall seconds it took, searches included.
-      acted_by: who chose its actions.
-      terminated: whether the environment ended it; False for a time limit.
-    """
-
-    episode_return: float
-    num_steps: int
-    duration_sec: float = dataclasses.field(compare=False)
-    acted_by: Literal["search", "student"]
-    terminated: bool
-
-
-@dataclasses.dataclass(frozen=True)
-class Collected:
-    """What one call of `SearchActor.collect` brought.
-
-    Attributes:
-      reference_set: labels of all states visited, except those of dropped episodes; time first, then
-        environments. Shape `[B, ...]`.
-      episodes: episodes that finished.
-      num_dropped_episodes: episodes given up because physics failed.
-      num_env_steps: environment steps taken, those of dropped episodes included.
-      num_simulator_steps: control steps the search simulated.
-      metrics: the operator's diagnostics, averaged over the searches; empty if it keeps none.
-    """
-
-    reference_set: ReferenceSet
-    episodes: list[EpisodeRecord]
-    num_dropped_episodes: int
-    num_env_steps: int
-    num_simulator_steps: int
-    metrics: dict[str, float]
 
 
 @dataclasses.dataclass
@@ -65,7 +25,8 @@ class _Slot:
 
     env: gym.Env
     generator: np.random.Generator  # of reset seeds
-    observation: np.ndarray | None = None  # [O]; None where a new episode must start
+    is_running: bool = False  # else a new episode must start
+    observation: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.float32))  # [O]
     is_student: bool = False
     episode_return: float = 0.0
     num_steps: int = 0
@@ -164,10 +125,10 @@ class SearchActor:
                 if not (is_sound and is_labelled[index]):
                     is_kept[slot.first_step : step + 1, index] = False
                     num_dropped += 1
-                    slot.observation = None
+                    slot.is_running = False
                 elif record is not None:
                     episodes.append(record)
-                    slot.observation = None
+                    slot.is_running = False
         return Collected(
             reference_set=_concatenate(sets, is_kept),
             episodes=episodes,
@@ -202,16 +163,15 @@ class SearchActor:
         self._generator.bit_generator.state = state["generator"]
         for slot, generator_state in zip(self._slots, state["reset_generators"]):
             slot.generator.bit_generator.state = generator_state
-            slot.observation = None
-            slot.is_student = False
+            slot.is_running = False
         self._num_env_steps = state["num_env_steps"]
         self._num_student_steps = state["num_student_steps"]
 
     def _start_missing_episodes(self, step: int) -> None:
         """Resets the environments that have no running episode, and settles who acts in them."""
-        num_students = sum(slot.is_student for slot in self._slots if slot.observation is not None)
+        num_students = sum(slot.is_student for slot in self._slots if slot.is_running)
         for slot in self._slots:
-            if slot.observation is not None:
+            if slot.is_running:
                 continue
             slot.is_student = is_student_next(
                 num_students,
@@ -222,7 +182,7 @@ class SearchActor:
             )
             num_students += slot.is_student
             observation, _ = slot.env.reset(seed=int(slot.generator.integers(2**31)))
-            slot.observation = np.asarray(observation, np.float32)
+            slot.is_running, slot.observation = True, np.asarray(observation, np.float32)
             slot.episode_return, slot.num_steps, slot.first_step = 0.0, 0, step
             slot.start_sec = time.perf_counter()
 
@@ -262,51 +222,24 @@ def is_student_next(
     return num_student_steps < fraction * num_env_steps
 
 
-def sample_improved(reference_set: ReferenceSet, generator: np.random.Generator) -> np.ndarray:
-    """Draws one action of each state from the improved policy, by inverting its cumulative mass.
-
-    Args:
-      reference_set: in the mass convention.
-      generator: source of the draw.
-
-    Returns:
-      Shape `[B, A]`; a copy.
-    """
-    cumulative = np.cumsum(np.exp(reference_set.log_probs, dtype=np.float64), axis=1)
-    threshold = generator.random(len(cumulative)) * cumulative[:, -1]
-    index = (cumulative <= threshold[:, None]).sum(axis=1)
-    return reference_set.actions[np.arange(len(index)), index]
-
-
-def stack_states(states: Sequence[Any]) -> np.ndarray:
-    """Stacks snapshots to one row each: `[M, S]` of numbers, or `[M]` of objects."""
-    if isinstance(states[0], np.ndarray) and states[0].dtype != object:
-        return np.stack(states)
-    stacked = np.empty(len(states), object)
-    stacked[:] = [state.item() if isinstance(state, np.ndarray) else state for state in states]
-    return stacked
-
-
 def _step_slot(slot: _Slot, action: np.ndarray) -> tuple[EpisodeRecord | None, bool]:
     """Steps one environment; returns the record of its episode if it ended, and whether physics is sound."""
-    try:
-        observation, reward, terminated, truncated, _ = slot.env.step(action)
-    except PHYSICS_ERRORS:
+    step = step_env(slot.env, action)
+    if step is None:
         return None, False
-    slot.observation = np.asarray(observation, np.float32)
-    slot.episode_return += float(reward)
+    slot.observation = step.observation
+    slot.episode_return += step.reward
     slot.num_steps += 1
-    is_sound = bool(np.isfinite(reward) and np.isfinite(slot.observation).all())
-    if not (terminated or truncated):
-        return None, is_sound
+    if not (step.terminated or step.truncated):
+        return None, True
     record = EpisodeRecord(
         episode_return=slot.episode_return,
         num_steps=slot.num_steps,
         duration_sec=time.perf_counter() - slot.start_sec,
         acted_by="student" if slot.is_student else "search",
-        terminated=bool(terminated),
+        terminated=step.terminated,
     )
-    return record, is_sound
+    return record, True
 
 
 def _concatenate(sets: list[ReferenceSet], is_kept: np.ndarray) -> ReferenceSet:

@@ -8,8 +8,7 @@ from toy_simulator import LinearPolicy, PointMassEnv, PointMassSimulator
 
 from actors.operators.config import ActingConfig, RootBanditConfig
 from actors.operators.root_bandit import RootBandit
-from actors.search_actor import SearchActor, is_student_next, sample_improved, stack_states
-from distill_rl.types import ReferenceSet
+from actors.search_actor import SearchActor, is_student_next
 
 SEARCH = RootBanditConfig(
     num_candidates=6, num_perturbed=2, horizon_steps=3, hold_steps=1, target_kl=1.0, discount=0.9
@@ -206,30 +205,6 @@ def test_next_actor_by_hand():
     assert not is_student_next(2, 4, num_student_steps=0, **settings)
     assert is_student_next(1, 3, num_student_steps=4, **settings)
     assert not is_student_next(1, 3, num_student_steps=5, **settings)
-
-
-def test_sample_improved_follows_the_mass():
-    """Draws have the frequencies of the improved policy, and candidates of no mass are never drawn."""
-    probs = np.array([0.5, 0.0, 0.2, 0.3])
-    num_draws = 20_000
-    with np.errstate(divide="ignore"):
-        log_probs = np.broadcast_to(np.log(probs), (num_draws, 4)).astype(np.float32)
-    actions = np.broadcast_to(np.arange(4, dtype=np.float32)[:, None] / 4, (num_draws, 4, 1))
-    zeros = np.zeros(num_draws, np.float32)
-    reference_set = ReferenceSet(
-        zeros[:, None], actions, log_probs, np.zeros_like(log_probs), zeros, zeros, policy_version=0
-    )
-    drawn = (sample_improved(reference_set, np.random.default_rng(0))[:, 0] * 4).astype(int)
-    np.testing.assert_allclose(np.bincount(drawn, minlength=4) / num_draws, probs, atol=0.015)
-    assert (drawn != 1).all()
-
-
-def test_states_stack_to_rows():
-    """Vectors become a matrix, objects become a vector of objects."""
-    assert stack_states([np.zeros(3), np.ones(3)]).shape == (2, 3)
-    objects = [{"a": 1}, {"a": 2}]
-    stacked = stack_states(objects)
-    assert stacked.shape == (2,) and stacked[1] is objects[1]
 
 
 def test_metrics_are_means_over_the_searches():

@@ -1,0 +1,71 @@
+"""What acting and evaluation share: a guarded environment step, stacked snapshots, a draw from p*."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import gymnasium as gym
+import mujoco
+import numpy as np
+from dm_control.rl.control import PhysicsError
+
+from distill_rl.types import ReferenceSet
+
+PHYSICS_ERRORS: tuple[type[Exception], ...] = (PhysicsError, mujoco.FatalError)
+"""How dm_control reports a bad simulation state, and MuJoCo an abort. Anything else is a bug."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EnvStep:
+    """One step of one environment; all of it is finite."""
+
+    observation: np.ndarray  # [O] float32
+    reward: float
+    terminated: bool
+    truncated: bool
+
+
+def step_env(env: gym.Env, action: np.ndarray) -> EnvStep | None:
+    """Steps an environment.
+
+    Args:
+      env: the environment.
+      action: shape `[A]`.
+
+    Returns:
+      The step; None if physics failed: with an exception of `PHYSICS_ERRORS`, or with a reward or an
+      observation that is not finite.
+    """
+    try:
+        raw_observation, raw_reward, terminated, truncated, _ = env.step(action)
+    except PHYSICS_ERRORS:
+        return None
+    observation, reward = np.asarray(raw_observation, np.float32), float(raw_reward)
+    if not (np.isfinite(reward) and np.isfinite(observation).all()):
+        return None
+    return EnvStep(observation, reward, bool(terminated), bool(truncated))
+
+
+def stack_states(states: Sequence[Any]) -> np.ndarray:
+    """Stacks snapshots to one row each: `[M, S]` of numbers, or `[M]` of objects."""
+    if isinstance(states[0], np.ndarray) and states[0].dtype != object:
+        return np.stack(states)
+    stacked = np.empty(len(states), object)
+    stacked[:] = [state.item() if isinstance(state, np.ndarray) else state for state in states]
+    return stacked
+
+
+def sample_improved(reference_set: ReferenceSet, generator: np.random.Generator) -> np.ndarray:
+    """Draws one action of each state from the improved policy, by inverting its cumulative mass.
+
+    Args:
+      reference_set: in the mass convention.
+      generator: source of the draw.
+
+    Returns:
+      Shape `[B, A]`; a copy.
+    """
+    cumulative = np.cumsum(np.exp(reference_set.log_probs, dtype=np.float64), axis=1)
+    threshold = generator.random(len(cumulative)) * cumulative[:, -1]
+    index = (cumulative <= threshold[:, None]).sum(axis=1)
+    return reference_set.actions[np.arange(len(index)), index]
