@@ -1,0 +1,311 @@
+"""The algorithm: search, distil, broadcast."""
+
+import logging
+import time
+from typing import Any
+
+import numpy as np
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
+
+from actors.runner import make_config_env
+from actors.simulators import make_simulator
+from distill_rl.algorithms.backpressure import BoundedQueue
+from distill_rl.algorithms.distill_config import DistillConfig
+from distill_rl.algorithms.fragment_gate import FragmentGate
+from distill_rl.algorithms.learning import LocalLearning, RemoteLearning
+from distill_rl.algorithms.loop_config import LoopConfig
+from distill_rl.algorithms.loop_metrics import LoopMetrics
+from distill_rl.algorithms.sampling import Fragment, LocalSampler, RemoteSampler
+from distill_rl.algorithms.update_ratio import UpdateRatio
+from distill_rl.algorithms.weight_store import WeightStore
+from learners.config import DistillationConfig
+from learners.learner import LearnerReport, reshard_replays
+
+__all__ = ["Distill", "DistillConfig"]
+
+_logger = logging.getLogger(__name__)
+
+_WAIT_SLICE_SEC = 0.5
+_REPLAYS, _LOOP = "replays", "loop"
+
+
+class Distill(Algorithm):
+    """Policy iteration by search and distillation.
+
+    Env runners search and send reference sets; learners distil them into the one-step policy; its averaged
+    weights go back through a store that the runners pull from. `num_env_runners=0, num_learners=0` runs in
+    one process and repeats itself for a seed; with runners, they search while the learner updates.
+
+    Beside RLlib's own entries a result holds the section `loop`, see `LoopMetrics.result`.
+    """
+
+    @classmethod
+    def get_default_config(cls) -> DistillConfig:
+        """Returns the default configuration."""
+        return DistillConfig()
+
+    def setup(self, config: DistillConfig) -> None:
+        """Checks the environment in this process, then starts actors and learners.
+
+        Raises:
+          ValueError: if the environment is unknown, has no bounded continuous actions, or cannot be
+            simulated.
+        """
+        self._loop_config = self.config.part(LoopConfig)
+        self.simulator_description = _probe_env(self.config)
+        self._store: Any = None
+        super().setup(config)
+        loop = self._loop_config
+        self._ratio = UpdateRatio(loop.updates_per_step, loop.learning_starts, loop.max_pending_updates)
+        self._gate = FragmentGate(loop.max_policy_lag)
+        self._queue: BoundedQueue[Fragment] = BoundedQueue(loop.max_queued_fragments)
+        self.loop_metrics = LoopMetrics(loop.num_return_episodes)
+        self._sampler: LocalSampler | RemoteSampler
+        if self.config.num_env_runners == 0:
+            self._sampler = LocalSampler(self.env_runner, self._gate)
+        else:
+            self._sampler = RemoteSampler(self.env_runner_group, self._gate, loop)
+        self._learning: LocalLearning | RemoteLearning
+        if self.learner_group.is_local:
+            self._learning = LocalLearning(self.learner_group._learner)
+        else:
+            self._learning = RemoteLearning(self.learner_group, loop.request_timeout_sec)
+        self._publish_now()
+
+    def training_step(self) -> None:
+        """Takes what actors and learners have ready, hands on what is owed, and returns.
+
+        Waits only when nothing at all can be done, and never without a deadline.
+        """
+        self._await_work()
+        self._learn()
+
+    def step(self) -> dict[str, Any]:
+        """Runs one iteration of RLlib and adds the section `loop` to its result."""
+        result = super().step()
+        result[_LOOP] = self.loop_metrics.result(
+            gate=self._gate, ratio=self._ratio, queue=self._queue, num_in_flight=len(self._sampler.pending)
+        )
+        return result
+
+    def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
+        """Evaluates the distilled policy alone, without noise, and the search policy if that is configured.
+
+        Returns:
+          RLlib's results; with `num_search_evaluation_episodes`, also `search_policy` with
+          `episode_return_mean`, `episode_return_std` and `num_episodes`.
+        """
+        result = super().evaluate(parallel_train_future)
+        num_episodes = self._loop_config.num_search_evaluation_episodes
+        if num_episodes:
+            result["search_policy"] = self.evaluate_search(num_episodes)
+        return result
+
+    def evaluate_search(self, num_episodes: int) -> dict[str, float]:
+        """Measures the search policy: whole episodes in which every action is drawn from the improved policy.
+
+        Runs on the evaluation runners, with the weights of the last `evaluate` call.
+        """
+        group = self.eval_env_runner_group
+        num_remote = group.num_healthy_remote_env_runners()
+        share = -(-num_episodes // max(1, num_remote))
+        returns = group.foreach_env_runner(
+            lambda runner: runner.evaluate_search(share), local_env_runner=num_remote == 0
+        )
+        values = np.concatenate([np.asarray(r, np.float64) for r in returns])[:num_episodes]
+        return {
+            "episode_return_mean": float(values.mean()),
+            "episode_return_std": float(values.std()),
+            "num_episodes": len(values),
+        }
+
+    def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
+        """Takes restarted runners back into service; they pull their weights with their next request."""
+        if env_runner_group.num_remote_env_runners() == 0:
+            return []
+        restored = env_runner_group.probe_unhealthy_env_runners() or []
+        if env_runner_group is self.env_runner_group:
+            self.loop_metrics.num_restarts += len(restored)
+        return restored
+
+    def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict:
+        """Returns RLlib's state, the loop's counters, and every learner's replay."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component(_LOOP, components, not_components):
+            state[_LOOP] = {
+                "ratio": self._ratio.get_state(),
+                "gate": self._gate.get_state(),
+                "metrics": self.loop_metrics.get_state(),
+            }
+        if self._loop_config.checkpoint_replay and self._check_component(
+            _REPLAYS, components, not_components
+        ):
+            state[_REPLAYS] = [
+                result.get()
+                for result in self.learner_group.foreach_learner(lambda learner: learner.get_replay_state())
+            ]
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores a state, of an earlier or a later time, and broadcasts its weights."""
+        super().set_state(state)
+        if _LOOP in state:
+            self._ratio.set_state(state[_LOOP]["ratio"])
+            self._gate.set_state(state[_LOOP]["gate"])
+            self.loop_metrics.set_state(state[_LOOP]["metrics"])
+            self._queue.pop_all()
+        if _REPLAYS in state:
+            self._restore_replays(state[_REPLAYS])
+        self._publish_now()
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Restores a checkpoint, of an earlier or a later time, and broadcasts its weights."""
+        super().restore_from_path(path, *args, **kwargs)
+        self._publish_now()
+
+    def cleanup(self) -> None:
+        """Stops every actor."""
+        super().cleanup()
+        if self._store is not None:
+            ray.kill(self._store)
+            self._store = None
+
+    @classmethod
+    def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
+        return True  # `evaluate` must not disturb, nor depend on, the runners that search
+
+    def _await_work(self) -> None:
+        """Takes what is ready; waits until something is, or until the learner can go on.
+
+        Raises:
+          TimeoutError: naming what it waited for.
+        """
+        deadline = time.monotonic() + 2 * self._loop_config.request_timeout_sec
+        while time.monotonic() < deadline:
+            if self._ratio.can_insert:
+                self._sampler.request(self._store)
+            num_taken = self._take_fragments() + self._take_reports()
+            if num_taken or (self._learning.is_free and (self._ratio.due or len(self._queue))):
+                return
+            self._sampler.check()
+            self._learning.check()
+            pending = [*self._sampler.pending, *self._learning.pending]
+            if pending:
+                ray.wait(pending, num_returns=1, timeout=_WAIT_SLICE_SEC, fetch_local=False)
+            else:
+                time.sleep(_WAIT_SLICE_SEC)
+            self.restore_env_runners(self.env_runner_group)
+        raise TimeoutError(
+            f"nothing came for {2 * self._loop_config.request_timeout_sec} s from {self._sampler.describe()} "
+            f"or {self._learning.describe()}"
+        )
+
+    def _learn(self) -> None:
+        """Hands the learner what waits and what is owed now; between calls, keeps the runners busy."""
+        num_owed = self._ratio.due
+        while self._learning.is_free and (num_owed or len(self._queue)):
+            num_updates = self._ratio.take(min(num_owed, self._loop_config.updates_per_call))
+            num_owed -= num_updates
+            references = [fragment.reference_set for fragment in self._queue.pop_all()]
+            self._learning.submit(references, num_updates)
+            self._take_reports()
+            if num_owed and self._sampler.runs_in_background:
+                self._take_fragments()
+                if self._ratio.can_insert:
+                    self._sampler.request(self._store)
+
+    def _take_fragments(self) -> int:
+        fragments = self._sampler.poll()
+        for fragment in fragments:
+            self._take_fragment(fragment)
+        return len(fragments)
+
+    def _take_fragment(self, fragment: Fragment) -> None:
+        header = fragment.header
+        is_wanted = self._gate.accept(
+            actor_id=header.actor_id,
+            sequence=header.sequence,
+            policy_version=header.policy_version,
+            num_sets=header.num_sets,
+            now=self.loop_metrics.policy_version,
+        )
+        self.loop_metrics.add_fragment(header)
+        self.metrics.aggregate([header.metrics], key=ENV_RUNNER_RESULTS)
+        self._ratio.insert(header.num_env_steps)
+        if is_wanted:
+            self._queue.put(fragment)
+
+    def _take_reports(self) -> int:
+        calls = self._learning.poll()
+        for reports in calls:
+            self._take_report(reports)
+        return len(calls)
+
+    def _take_report(self, reports: list[LearnerReport]) -> None:
+        self.loop_metrics.add_reports(reports)
+        self.metrics.aggregate([report.metrics for report in reports], key=LEARNER_RESULTS)
+        first = reports[0]
+        if first.num_updates == 0:
+            return
+        if first.weights is None:
+            self.loop_metrics.num_unpublished += 1
+            _logger.warning("the weights of version %d are not finite and stay back", first.policy_version)
+        else:
+            self._publish(first.policy_version, first.weights)
+
+    def _publish(self, policy_version: int, weights: dict[str, Any]) -> None:
+        """Gives weights to the runners: to the store that remote ones pull from, or to the local one."""
+        self.loop_metrics.policy_version = policy_version
+        if isinstance(self._sampler, LocalSampler):
+            self.env_runner.set_weights_of(policy_version, weights)
+            return
+        for _ in range(2):
+            if self._store is None:
+                self._store = ray.remote(num_cpus=0)(WeightStore).remote()
+            try:
+                publication = self._store.publish.remote(policy_version, weights)
+                ray.get(publication, timeout=self._loop_config.request_timeout_sec)
+                return
+            except RayActorError:
+                self._store = None
+                self.loop_metrics.num_store_restarts += 1
+            except GetTimeoutError as error:
+                raise TimeoutError(
+                    f"the weight store did not answer for {self._loop_config.request_timeout_sec} s"
+                ) from error
+        raise RuntimeError("the weight store died twice while publishing")
+
+    def _publish_now(self) -> None:
+        """Publishes the learner's weights as they are, for a start or after a restore."""
+        reports = self.learner_group.foreach_learner(lambda learner: learner.update())
+        first = next(iter(reports)).get()
+        if first.weights is None:
+            raise ValueError(f"`weights` must be finite, got version {first.policy_version} with NaN or inf")
+        self._publish(first.policy_version, first.weights)
+
+    def _restore_replays(self, states: list[dict[str, Any]]) -> None:
+        """Gives every learner its replay, dealt out anew if their number has changed."""
+        num_learners = max(1, self.config.num_learners)
+        if len(states) != num_learners:
+            capacity = -(-self.config.part(DistillationConfig).replay_capacity // num_learners)
+            states = reshard_replays(states, num_learners, capacity)
+        states_ref = states if self.learner_group.is_local else ray.put(states)
+
+        def restore(learner: Any) -> None:
+            all_states = states_ref if isinstance(states_ref, list) else ray.get(states_ref)
+            learner.set_replay_state(all_states[learner._learner_index])
+
+        self.learner_group.foreach_learner(restore)
+
+
+def _probe_env(config: DistillConfig) -> str:
+    """Builds the environment and its simulator once, and returns the simulator's description."""
+    env = make_config_env(config)
+    try:
+        return make_simulator(env).description
+    finally:
+        env.close()

@@ -1,0 +1,176 @@
+"""The configuration of `Distill`: RLlib's, with the sections `search`, `distillation` and `loop`."""
+
+import logging
+from typing import Any, Self, TypeVar, cast
+
+from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
+from ray.rllib.core.rl_module.rl_module import RLModuleSpec
+
+from actors.operators.config import ActingConfig, RootBanditConfig
+from actors.runner import SearchEnvRunner
+from distill_rl.algorithms.loop_config import LoopConfig
+from distill_rl.algorithms.options import build_part, check_options, is_search_space
+from distill_rl.checks import nearest
+from distill_rl.policies.rl_module import ConsistencyModule
+from learners.config import DistillationConfig
+from learners.learner import DistillLearner
+
+Part = TypeVar("Part")
+
+SECTIONS: dict[str, tuple[type, ...]] = {
+    "search": (RootBanditConfig, ActingConfig),
+    "distillation": (DistillationConfig,),
+    "loop": (LoopConfig,),
+}
+"""The sections that are ours, with the dataclasses whose fields are their options."""
+
+_ELSEWHERE = {
+    "lr": "distillation(learning_rate=...)",
+    "gamma": "search(discount=...)",
+    "grad_clip": "distillation(grad_clip_norm=...)",
+    "_train_batch_size_per_learner": "distillation(batch_size=...)",
+    "minibatch_size": "distillation(batch_size=...)",
+}
+
+
+_NETWORK_OPTIONS = ("hidden_sizes", "sigma_min", "sigma_max", "sigma_data")
+
+
+class DistillConfig(AlgorithmConfig):
+    """Configures `Distill`.
+
+    Beside RLlib's own sections there are three of ours; each takes the fields of frozen dataclasses as
+    keyword arguments, and refuses every other name:
+
+    * `search`: `RootBanditConfig` and `ActingConfig`, how actors search and act;
+    * `distillation`: `DistillationConfig`, what the learner does with reference sets;
+    * `loop`: `LoopConfig`, how actors and learners keep in step.
+
+    Environments are built by `distill_rl.envs.make_env`: any Gymnasium id, class or name registered with Ray
+    Tune. `env_config` goes to the environment, except for `action_repeat`.
+
+        config = (
+            DistillConfig()
+            .environment("dm_control/cheetah-run-v0", env_config={"action_repeat": 2})
+            .env_runners(num_env_runners=1, num_envs_per_env_runner=16)
+            .search(num_candidates=16)
+            .distillation(batch_size=256)
+            .loop(updates_per_step=0.5)
+        )
+        algorithm = config.build_algo()
+    """
+
+    def __init__(self, algo_class: type | None = None) -> None:
+        if algo_class is None:
+            from distill_rl.algorithms.distill import Distill
+
+            algo_class = Distill
+        super().__init__(algo_class=algo_class)
+        self.search_options: dict[str, Any] = {}
+        self.distillation_options: dict[str, Any] = {}
+        self.loop_options: dict[str, Any] = {}
+        self.env_runner_cls = SearchEnvRunner
+        self.num_envs_per_env_runner = 16
+        self.rollout_fragment_length = 8
+        # A restarted runner would get the weights of the local one, which nothing updates.
+        self.create_local_env_runner = False
+        self.restart_failed_env_runners = True
+        self.delay_between_env_runner_restarts_s = 0.0
+        self.env_runner_health_probe_timeout_s = 0.1
+        self.evaluation_config = {"explore": False, "num_envs_per_env_runner": 5}
+        self.min_sample_timesteps_per_iteration = 1_000
+        self.log_level = "ERROR"
+        # Would call every runner after each iteration, behind the searches in flight.
+        self._dont_auto_sync_env_runner_states = True
+        self._known_names = frozenset(vars(self)) | {"_known_names", "class"}
+
+    def search(self, **options: Any) -> Self:
+        """Sets fields of `RootBanditConfig` and `ActingConfig`.
+
+        Raises:
+          ValueError: for an unknown name (naming the nearest one), a wrong type, or a value out of range.
+        """
+        return self._set_options("search", options)
+
+    def distillation(self, **options: Any) -> Self:
+        """Sets fields of `DistillationConfig`.
+
+        Raises:
+          ValueError: for an unknown name (naming the nearest one), a wrong type, or a value out of range.
+        """
+        return self._set_options("distillation", options)
+
+    def loop(self, **options: Any) -> Self:
+        """Sets fields of `LoopConfig`.
+
+        Raises:
+          ValueError: for an unknown name (naming the nearest one), a wrong type, or a value out of range.
+        """
+        return self._set_options("loop", options)
+
+    def part(self, part: type[Part]) -> Part:
+        """Builds one of the dataclasses behind the sections, for example `config.part(LoopConfig)`.
+
+        Raises:
+          ValueError: if no section has it.
+        """
+        for section, parts in SECTIONS.items():
+            if part in parts:
+                return build_part(part, getattr(self, f"{section}_options"))
+        known = ", ".join(p.__name__ for parts in SECTIONS.values() for p in parts)
+        raise ValueError(f"`part` must be one of {known}; got {part.__name__}")
+
+    def validate(self) -> None:
+        """Checks every option and what the sections have to agree on.
+
+        Raises:
+          ValueError: naming the option, what was expected and what came.
+        """
+        logging.getLogger("ray.rllib").setLevel(self.log_level)
+        super().validate()
+        for section, parts in SECTIONS.items():
+            check_options(section, getattr(self, f"{section}_options"), parts)
+            for part in parts:
+                self.part(part)
+        defaults = AlgorithmConfig()
+        for name, instead in _ELSEWHERE.items():
+            if getattr(self, name) != getattr(defaults, name):
+                raise ValueError(f"`{name.lstrip('_')}` is not used by Distill; set {instead}")
+        if not isinstance(self.rollout_fragment_length, int) or self.rollout_fragment_length < 1:
+            raise ValueError(
+                "`rollout_fragment_length` must be an integer of at least 1, got "
+                f"{self.rollout_fragment_length!r}"
+            )
+
+    def get_default_learner_class(self) -> type[DistillLearner]:
+        """Returns the learner's class."""
+        return DistillLearner
+
+    def get_default_rl_module_spec(self) -> RLModuleSpec:
+        """Returns the module's specification."""
+        return RLModuleSpec(module_class=ConsistencyModule)
+
+    @property
+    def _model_config_auto_includes(self) -> dict[str, Any]:
+        distillation, acting = self.part(DistillationConfig), self.part(ActingConfig)
+        own = {
+            "networks": {name: getattr(distillation, name) for name in _NETWORK_OPTIONS},
+            "noise_scale": acting.student_noise_scale,
+            "num_steps": 1,
+        }
+        return super()._model_config_auto_includes | own
+
+    def _set_options(self, section: str, options: dict[str, Any]) -> Self:
+        check_options(section, options, SECTIONS[section])
+        merged = {**getattr(self, f"{section}_options"), **options}
+        if not any(map(is_search_space, merged.values())):
+            for part in SECTIONS[section]:
+                build_part(part, merged)
+        setattr(self, f"{section}_options", merged)
+        return self
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        known = cast(frozenset[str], self.__dict__.get("_known_names", frozenset()))
+        if known and key not in known and not key.startswith("_") and not hasattr(type(self), key):
+            raise ValueError(f"`DistillConfig` has no setting {key!r}{nearest(key, known)}")
+        super().__setattr__(key, value)

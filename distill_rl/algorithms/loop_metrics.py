@@ -1,0 +1,138 @@
+"""Counters and averages of the loop between actors and learners."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from actors.fragment import FragmentHeader
+from distill_rl.algorithms.backpressure import BoundedQueue
+from distill_rl.algorithms.fragment_gate import FragmentGate
+from distill_rl.algorithms.returns import ReturnTracker
+from distill_rl.algorithms.update_ratio import UpdateRatio
+from learners.learner import LearnerReport
+
+_KEPT = (
+    "num_env_steps",
+    "num_simulator_steps",
+    "num_reference_sets",
+    "num_dropped_episodes",
+    "num_failed_pulls",
+    "num_restarts",
+    "num_store_restarts",
+    "num_unpublished",
+)
+
+
+class LoopMetrics:
+    """Collects what the loop reports; every counter grows over the whole run, restarts and restores included.
+
+    Attributes:
+      num_env_steps: environment steps of all fragments that arrived.
+      num_simulator_steps: control steps simulated for them.
+      num_reference_sets: reference sets in them.
+      num_dropped_episodes: episodes that actors gave up.
+      num_failed_pulls: weight pulls that failed or timed out.
+      num_restarts: env runners that came back.
+      num_store_restarts: weight stores that were replaced.
+      num_unpublished: weights held back because they were not finite.
+      policy_version: updates behind the weights published last.
+      returns: running returns of search and student.
+    """
+
+    def __init__(self, num_return_episodes: int) -> None:
+        for name in _KEPT:
+            setattr(self, name, 0)
+        self.num_env_steps: int
+        self.num_simulator_steps: int
+        self.num_reference_sets: int
+        self.num_dropped_episodes: int
+        self.num_failed_pulls: int
+        self.num_restarts: int
+        self.num_store_restarts: int
+        self.num_unpublished: int
+        self.policy_version = 0
+        self.returns = ReturnTracker(num_return_episodes)
+        self._statistics: dict[str, float] = {}
+        self._lags: list[int] = []
+        self._reports: Sequence[LearnerReport] = ()
+        self._last_time = time.monotonic()
+        self._last_counts = (0, 0, 0, 0)
+
+    def add_fragment(self, header: FragmentHeader) -> None:
+        """Counts a fragment that arrived."""
+        self.num_env_steps += header.num_env_steps
+        self.num_simulator_steps += header.num_simulator_steps
+        self.num_reference_sets += header.num_sets
+        self.num_dropped_episodes += header.num_dropped_episodes
+        self.num_failed_pulls += header.num_failed_pulls
+        self._statistics = header.statistics or self._statistics
+        for episode in header.episodes:
+            self.returns.add(episode.acted_by, episode.episode_return)
+
+    def add_reports(self, reports: Sequence[LearnerReport]) -> None:
+        """Takes the reports of one call, one for each learner."""
+        self._reports = reports
+
+    def result(
+        self, *, gate: FragmentGate, ratio: UpdateRatio, queue: BoundedQueue, num_in_flight: int
+    ) -> dict[str, float]:
+        """Returns what a result shows; rates and lags are those since the last call, unknown values NaN."""
+        self._lags = gate.pop_lags() or self._lags
+        lost = sum(report.num_lost_fragments for report in self._reports)
+        invalid = sum(report.num_invalid_sets for report in self._reports)
+        return {
+            "env_steps": self.num_env_steps,
+            "simulator_steps": self.num_simulator_steps,
+            "reference_sets": self.num_reference_sets,
+            "updates": ratio.num_updates,
+            "policy_version": self.policy_version,
+            "policy_lag_mean": sum(self._lags) / len(self._lags) if self._lags else math.nan,
+            "policy_lag_max": max(self._lags, default=math.nan),
+            "queue_fill": queue.fill,
+            "fragments_in_flight": num_in_flight,
+            "replay_sets": sum(report.num_replay_sets for report in self._reports),
+            "search_return": self.returns.mean("search"),
+            "student_return": self.returns.mean("student"),
+            "student_search_ratio": self.returns.student_search_ratio,
+            "search_episodes": self.returns.num_episodes["search"],
+            "student_episodes": self.returns.num_episodes["student"],
+            **{f"search_{name}": value for name, value in self._statistics.items()},
+            "dropped": queue.num_dropped + gate.num_stale,
+            "dropped_queue_full": queue.num_dropped,
+            "dropped_stale": gate.num_stale,
+            "lost": gate.num_lost + lost,
+            "duplicates": gate.num_duplicates,
+            "invalid_sets": invalid,
+            "dropped_episodes": self.num_dropped_episodes,
+            "failed_pulls": self.num_failed_pulls,
+            "restarts": self.num_restarts,
+            "store_restarts": self.num_store_restarts,
+            "unpublished": self.num_unpublished,
+            "skipped_updates": max((report.num_skipped_updates for report in self._reports), default=0),
+            "rollbacks": max((report.num_rollbacks for report in self._reports), default=0),
+            **self._rates(ratio),
+        }
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns the counters and the returns."""
+        return {**{name: getattr(self, name) for name in _KEPT}, "returns": self.returns.get_state()}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned."""
+        for name in _KEPT:
+            setattr(self, name, state[name])
+        self.returns.set_state(state["returns"])
+        self._last_counts = (self.num_env_steps, self.num_simulator_steps, self.num_reference_sets, 0)
+
+    def _rates(self, ratio: UpdateRatio) -> dict[str, float]:
+        now = time.monotonic()
+        elapsed = max(now - self._last_time, 1e-9)
+        counts = (self.num_env_steps, self.num_simulator_steps, self.num_reference_sets, ratio.num_updates)
+        names = ("env_steps", "simulator_steps", "reference_sets", "updates")
+        rates = {
+            f"{name}_per_sec": max(0, count - last) / elapsed
+            for name, count, last in zip(names, counts, self._last_counts, strict=True)
+        }
+        self._last_time, self._last_counts = now, counts
+        return rates

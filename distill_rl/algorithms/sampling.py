@@ -1,0 +1,160 @@
+"""Where fragments come from: the runner in this process, or runners that search in the background."""
+
+import dataclasses
+import logging
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+from ray.rllib.env.env_runner_group import EnvRunnerGroup
+
+from actors.fragment import FragmentHeader
+from actors.runner import SearchEnvRunner
+from distill_rl.algorithms.backpressure import RequestPool
+from distill_rl.algorithms.fragment_gate import FragmentGate
+from distill_rl.algorithms.loop_config import LoopConfig
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Fragment:
+    """A header with its reference sets: the sets themselves, or a reference that this process owns."""
+
+    header: FragmentHeader
+    reference_set: Any
+
+
+class LocalSampler:
+    """Searches in this process, one fragment for each request."""
+
+    pending: list[ray.ObjectRef] = []  # never anything to wait for
+    runs_in_background = False
+
+    def __init__(self, runner: SearchEnvRunner, gate: FragmentGate) -> None:
+        self._runner = runner
+        self._gate = gate
+        self._is_requested = False
+
+    def request(self, store: Any) -> None:
+        """Asks for a fragment, which the next `poll` searches."""
+        self._is_requested = True
+
+    def poll(self) -> list[Fragment]:
+        """Searches what was asked for."""
+        if not self._is_requested:
+            return []
+        self._is_requested = False
+        return [Fragment(*self._runner.collect(self._gate.issue(0)))]
+
+    def check(self) -> None:
+        """Does nothing: there is nobody to wait for."""
+
+    def describe(self) -> str:
+        """Says what it waits for, for messages."""
+        return "the local env runner"
+
+
+class RemoteSampler:
+    """Keeps every healthy runner busy, and collects what is ready.
+
+    Each runner holds up to `max_requests_in_flight` requests, so that it starts the next fragment while the
+    last one is learned from. A runner that dies, or is silent for too long, loses its requests (counted by
+    the gate) and comes back through RLlib's restarts.
+
+    Attributes:
+      num_timeouts: runners that were killed because they were silent.
+    """
+
+    runs_in_background = True
+
+    def __init__(self, group: EnvRunnerGroup, gate: FragmentGate, config: LoopConfig) -> None:
+        self._group = group
+        self._gate = gate
+        self._config = config
+        self._pool: RequestPool[ray.ObjectRef] = RequestPool(
+            config.max_requests_in_flight, config.request_timeout_sec
+        )
+        self._sets: dict[ray.ObjectRef, ray.ObjectRef] = {}
+        self._has_delivered: set[int] = set()
+        self._num_failures = 0
+        self.num_timeouts = 0
+
+    @property
+    def pending(self) -> list[ray.ObjectRef]:
+        """References to wait on."""
+        return self._pool.requests
+
+    def request(self, store: Any) -> None:
+        """Fills every healthy runner's requests up."""
+        actors = self._group._worker_manager.actors()
+        for actor_id in self._group.healthy_env_runner_ids():
+            for _ in range(self._pool.num_free(actor_id)):
+                sequence = self._gate.issue(actor_id)
+                header, reference_set = (
+                    actors[actor_id].collect.options(num_returns=2).remote(sequence=sequence, store=store)
+                )
+                self._pool.add(actor_id, header)
+                self._sets[header] = reference_set
+
+    def poll(self) -> list[Fragment]:
+        """Returns the fragments that are ready, without waiting.
+
+        Raises:
+          RayError: what a runner's code raised, if it never delivered anything, if restarts are off, or after
+            too many failures in a row.
+        """
+        pending = self.pending
+        if not pending:
+            return []
+        ready, _ = ray.wait(pending, num_returns=len(pending), timeout=0)
+        fragments = [self._receive(header) for header in ready if header in self._sets]
+        return [fragment for fragment in fragments if fragment is not None]
+
+    def check(self) -> None:
+        """Kills runners that have been silent for too long, so that they are restarted."""
+        for actor_id in self._pool.overdue():
+            reason = TimeoutError(
+                f"no fragment for {self._config.request_timeout_sec} s from {self._pool.describe([actor_id])}"
+            )
+            self.num_timeouts += 1
+            self._kill(actor_id)
+            self._fail(actor_id, reason)
+
+    def describe(self) -> str:
+        """Says whom it waits for, for messages."""
+        healthy = self._group.healthy_env_runner_ids()
+        return f"env runners (healthy: {healthy}; in flight: {self._pool.describe()})"
+
+    def _receive(self, header_ref: ray.ObjectRef) -> Fragment | None:
+        reference_set = self._sets.pop(header_ref)
+        actor_id = self._pool.finish(header_ref)
+        try:
+            header = ray.get(header_ref)
+        except RayActorError as error:
+            self._fail(actor_id, error)
+            return None
+        except RayError as error:
+            if actor_id not in self._has_delivered:
+                raise
+            self._kill(actor_id)
+            self._fail(actor_id, error)
+            return None
+        self._has_delivered.add(actor_id)
+        self._num_failures = 0
+        return Fragment(header, reference_set)
+
+    def _kill(self, actor_id: int) -> None:
+        ray.kill(self._group._worker_manager.actors()[actor_id], no_restart=False)
+
+    def _fail(self, actor_id: int, error: Exception) -> None:
+        """Takes a runner out of service until RLlib finds it restarted."""
+        self._num_failures += 1
+        self._pool.forget(actor_id)
+        self._sets = {header: self._sets[header] for header in self._pool.requests}
+        self._gate.forget(actor_id)
+        self._group._worker_manager.set_actor_state(actor_id, healthy=False)
+        too_many = self._num_failures >= self._config.max_consecutive_failures
+        if too_many or not self._group._remote_config.restart_failed_env_runners:
+            raise error
+        _logger.warning("env runner %d failed and is restarted: %s", actor_id, error)
