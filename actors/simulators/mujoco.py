@@ -178,11 +178,11 @@ class MujocoSimulator:
         self._mark_diverged(trajectory.states[start + 1 : stop + 1], state[:, 0], is_lost_after)
 
     def _mark_diverged(self, states: np.ndarray, start_time: np.ndarray, is_lost: np.ndarray) -> None:
-        """Overwrites with NaN what is known to be lost, `[T, M]`, and what follows a divergence."""
+        """Overwrites with NaN what is known to be lost, `[T, M]`, and what diverged."""
         seconds = np.arange(1, len(states) + 1)[:, None] * (self.task.num_substeps * self._substep_sec)
         is_lost = is_lost | is_diverged(states, start_time, seconds)
         if is_lost.any():
-            states[np.logical_or.accumulate(is_lost, axis=0)] = np.nan
+            states[is_lost] = np.nan
 
     def _physics(
         self,

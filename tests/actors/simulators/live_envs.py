@@ -53,7 +53,7 @@ def random_actions(env: gym.Env, shape: tuple[int, ...], seed: int = 0) -> np.nd
 
 
 def _set(**values: float) -> Callable[[Any], None]:
-    """Returns an edit of joints: `joint=position`, `joint_velocity=velocity`; joints not named rest at zero."""
+    """Returns an edit of joints: `joint=position`, `joint_velocity=velocity`; others rest at zero."""
 
     def edit(physics: Any) -> None:
         physics.data.qpos[:] = 0.0
@@ -91,7 +91,7 @@ REWARDED: dict[str, tuple[Callable[[Any], None], float]] = {
     "walker-stand": (_set(), 0.5),
     "walker-walk": (_set(rootx_velocity=1.0), 0.3),
 }
-"""For each task, an edit of the live physics that leads to reward, and a bound on the mean reward after it."""
+"""For each task, an edit of the live physics that leads to reward, and a bound on the mean of it."""
 
 
 def make_rewarded(name: str, action_repeat: int = 1, seed: int = 0) -> gym.Env:

@@ -93,7 +93,7 @@ def test_rollout_equals_environment_from_reset(name: str) -> None:
         ("cheetah-run", 80, {}, 0.1),
         ("reacher-easy", 60, {}, 0.3),
         pytest.param("walker-walk", 60, {"horizon": 20}, 0.5, marks=slow),
-        ("finger-spin", 60, {"horizon": 30, "hold": 5}, 0.2),
+        ("finger-spin", 120, {"horizon": 30, "hold": 5}, 0.2),
         pytest.param("ball_in_cup-catch", 100, {"horizon": 30, "hold": 5, "noise": 1.0}, 0.5, marks=slow),
         pytest.param("pendulum-swingup", 300, {"horizon": 60, "hold": 6, "noise": 1.0}, 0.3, marks=slow),
         pytest.param("cartpole-swingup", 200, {"horizon": 100, "hold": 10}, 0.2, marks=slow),

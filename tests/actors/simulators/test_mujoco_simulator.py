@@ -15,7 +15,7 @@ class FallingHopper(HopperTask):
     """A hopper that terminates below a torso height, with the control cost of a previous-state reward."""
 
     def terminated(self, physics: PhysicsBatch) -> np.ndarray:
-        return physics.qpos[..., 1] < -0.05
+        return ~(physics.qpos[..., 1] >= -0.05)  # written so that a NaN counts as fallen
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
         return 1.0 + physics.qpos[..., 1] - previous.qpos[..., 1]
@@ -101,14 +101,19 @@ def test_diverging_rows_are_nan_and_alone(is_closed: bool, action_repeat: int) -
     np.testing.assert_allclose(rollout.reward[2, :3], expected.reward[0, :3], rtol=0, atol=1e-9)
 
 
-def test_diverged_state_stays_nan_when_stepped() -> None:
-    """The state a diverged row returns diverges again, quietly."""
+def test_nan_stays_nan_and_never_enters_mujoco(caplog: pytest.LogCaptureFixture) -> None:
+    """The state a diverged row returns diverges again; NaN states and actions give no warning of MuJoCo's."""
     env = make_live("cheetah-run")
     simulator = MujocoSimulator(env)
     states = rows(simulator.snapshot(env), 2)
     states[0, 3] = np.nan
     first = simulator.step(states, random_actions(env, (2,)))
-    second = simulator.step(first.state, random_actions(env, (2,)))
+    actions = random_actions(env, (2, 2))
+    second = simulator.step(first.state, actions[0])
+    actions[0, 1] = np.nan
+    third = simulator.step(second.state, actions[0])
+    assert np.isnan(third.reward).all()
+    assert "unstable" not in caplog.text
     assert np.isnan(second.reward[0]) and np.isnan(second.observation[0]).all()
     assert np.isfinite(second.reward[1]) and np.isfinite(second.observation[1]).all()
 
@@ -146,6 +151,31 @@ def test_termination_agrees_in_closed_loop() -> None:
     assert open_loop.discount[0, -1] == 0.0
     np.testing.assert_array_equal(closed_loop.discount, open_loop.discount)
     np.testing.assert_allclose(closed_loop.reward, open_loop.reward, rtol=0, atol=1e-9)
+
+
+def test_silent_reset_of_exploding_physics_is_seen() -> None:
+    """MuJoCo resets exploding data by default; at time zero this would pass for an ordinary first step."""
+    env = make_live("cheetah-run")
+    simulator = MujocoSimulator(env)
+    states = rows(simulator.snapshot(env), 2)
+    states[:, 0] = 0.0  # the clock
+    states[1, 12] = 1e12  # a velocity
+    result = simulator.step(states, random_actions(env, (2,)))
+    np.testing.assert_array_equal(np.isnan(result.reward), [False, True])
+
+
+def test_divergence_is_no_termination_and_termination_comes_first() -> None:
+    """A diverged row never counts as ended; one that ended before it diverged stays at zero, not NaN."""
+    env, simulator = hopper_simulator()
+    states, plans = rows(simulator.snapshot(env), 3), np.repeat(random_actions(env, (1, 60)), 3, axis=0)
+    plans[1, 2] = np.nan
+    plans[2, -1] = np.nan
+    rollout = simulator.rollout(states, plans)
+    assert rollout.discount[0, -1] == 0.0
+    assert np.isnan(rollout.reward[1, 2:]).all() and (rollout.discount[1] == 1.0).all()
+    np.testing.assert_array_equal(rollout.reward[2], rollout.reward[0])
+    np.testing.assert_array_equal(rollout.discount[2], rollout.discount[0])
+    assert np.isfinite(rollout.observation[2]).all()
 
 
 @pytest.mark.parametrize("name", ["cheetah-run", "hopper-stand"])
