@@ -14,6 +14,7 @@ from distill_rl.checks import check_positive, check_shape
 _MIN_RELATIVE_TEMPERATURE = 1e-8
 _MAX_RELATIVE_TEMPERATURE = 1e8
 _NUM_BISECTIONS = 44  # leaves an interval of 2e-12 in log eta
+_ROUNDING = 1e-12  # values that differ by less than this, relative to their magnitude, are the same
 
 
 def solve_temperature(
@@ -40,7 +41,8 @@ def solve_temperature(
     check_positive("target_kl", target_kl)
     advantage, prior = _masked(q_values, log_prior)
     spread = -advantage.min(axis=-1, initial=0.0)
-    is_constant = spread == 0.0
+    magnitude = np.where(np.isfinite(q_values), np.abs(q_values), 0.0).max(axis=-1)
+    is_constant = spread <= _ROUNDING * magnitude
     relative = advantage / np.where(is_constant, 1.0, spread)[:, None]  # in [-1, 0]
     low = np.full(len(relative), np.log(_MIN_RELATIVE_TEMPERATURE))
     high = np.full(len(relative), np.log(_MAX_RELATIVE_TEMPERATURE))

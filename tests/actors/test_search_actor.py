@@ -127,6 +127,18 @@ def test_drop_keeps_labels_of_earlier_episodes():
     assert (len(collected.reference_set), collected.num_dropped_episodes) == (1, 3)
 
 
+def test_drop_reaches_back_to_the_start_of_the_fragment():
+    """An episode that runs on from the last fragment loses all its labels in this one."""
+    env = PointMassEnv(1, max_steps=3, start=0.2)
+    actor = _actor([env], ActingConfig(1.0, 0.0))
+    policy = LinearPolicy(gain=0.0)
+    assert len(actor.collect(policy, 5).reference_set) == 5  # the second episode starts in step 3
+    env._max_steps, env._failure = 10, PhysicsError("bad")
+    env._simulator._poison = 0.25  # 0.2 -> 0.22 -> 0.242 -> 0.2662: the third step fails
+    collected = actor.collect(LinearPolicy(gain=-1.0), 3)
+    assert (len(collected.reference_set), collected.num_dropped_episodes) == (0, 1)
+
+
 def test_search_without_a_sound_candidate_drops_the_episode():
     """A state whose every simulation diverges has no label; its episode is dropped."""
     envs = [PointMassEnv(1, start=0.9), PointMassEnv(1, start=0.1)]

@@ -7,7 +7,7 @@ from toy_simulator import STEP, LinearPolicy, PointMassSimulator
 
 from actors.operators.config import RootBanditConfig
 from actors.operators.root_bandit import RootBandit
-from actors.search.rollouts import rollout_returns
+from actors.search.rollouts import discounted_return, rollout_returns
 
 CONFIG = RootBanditConfig(
     num_candidates=8, num_perturbed=3, horizon_steps=5, hold_steps=2, target_kl=1.0, discount=0.9
@@ -119,6 +119,33 @@ def test_termination_ends_the_return_and_a_time_limit_does_not_exist():
     np.testing.assert_allclose(returns, [-(1.05**2), -0.01 * 1.75 - 0.125 * 1.0], rtol=1e-6)
 
 
+def test_divergence_after_a_termination_does_not_matter():
+    """Once terminated, a rollout has its return, whatever the simulation does afterwards."""
+    returns = rollout_returns(
+        PointMassSimulator(1, limit=0.55, poison=0.75),
+        np.array([[0.5]]),
+        np.ones((1, 1), np.float32),
+        np.zeros((1, 1, 1), np.float32),
+        LinearPolicy(gain=-5.0),
+        np.random.default_rng(0),
+        num_steps=4,
+        hold_steps=1,
+        discount=0.5,
+    )
+    np.testing.assert_allclose(returns, [-0.36])
+
+
+def test_discounted_return_by_hand():
+    """`1 + .5 (2 + .5 * 8) = 4`; a step that terminates cuts off what follows."""
+    returns = discounted_return(
+        np.array([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]),
+        np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]),
+        np.array([8.0, 8.0, 8.0]),
+        0.5,
+    )
+    np.testing.assert_array_equal(returns, [4.0, 2.0, 1.0])
+
+
 def test_reference_set_keeps_the_contract():
     """The result is a valid reference set in the mass convention, with version and shapes."""
     reference_set, _, _ = _improve(STATES)
@@ -167,6 +194,10 @@ def test_several_holds_perturb_the_whole_horizon():
     np.testing.assert_array_equal(segments[:, :, 0], segments[:, :, 1])
     assert np.abs(np.diff(segments[:, :, 0], axis=1)).min() > 0.0
     np.testing.assert_array_equal(taken[:5, 1:], 0.0)
+    _, _, simulator = _improve([[0.1, 0.2]], dataclasses.replace(config, num_holds=2), LinearPolicy(gain=0.0))
+    taken = np.stack(simulator.actions, axis=1)
+    assert np.abs(taken[5:, :4]).min() > 0.0
+    np.testing.assert_array_equal(taken[5:, 4:], 0.0)
 
 
 def test_noisy_rollouts_share():
@@ -179,6 +210,8 @@ def test_noisy_rollouts_share():
     assert np.abs(taken[:5, 2:, 1:]).min() > 0.0
     np.testing.assert_array_equal(taken[5:, :2, 2:], 0.0)
     assert np.abs(taken[5:, 2:, 2:]).min() > 0.0
+    # A perturbed candidate holds its own perturbation over the first segment, noisy rollout or not.
+    np.testing.assert_array_equal(taken[5:, :, 1], taken[5:, :, 0])
     # Held: steps 2 and 3 share a draw, step 4 has another one.
     np.testing.assert_array_equal(taken[:, :, 2], taken[:, :, 3])
     assert (taken[:, 2:, 3] != taken[:, 2:, 4]).all()

@@ -28,7 +28,7 @@ def test_temperature_agrees_with_brentq(scale, has_prior):
     generator = np.random.default_rng(0)
     q_values = scale * generator.standard_normal((12, 16))
     prior = generator.dirichlet(np.full(16, 3.0), 12) if has_prior else np.full((12, 16), 1 / 16)
-    solved = solve_temperature(q_values, 1.2, log_prior=np.log(prior) + 5.0 if has_prior else None)
+    solved = solve_temperature(q_values, 1.2, log_prior=np.log(prior) + 2000.0 if has_prior else None)
     for row in range(12):
         expected = brentq(
             lambda eta, row=row: _slow_kl(eta, q_values[row], prior[row]) - 1.2,
@@ -88,6 +88,9 @@ def test_constant_values_give_the_prior():
     np.testing.assert_allclose(np.exp(_weights(np.full((1, 3), 7.0), 0.3)), 1 / 3)
     np.testing.assert_allclose(np.exp(_weights(np.full((1, 3), 7.0), 0.3, np.log(prior))), prior)
     assert np.isinf(solve_temperature(np.full((1, 3), 7.0), 0.3)).all()
+    rounded = 7.0 + np.array([[0.0, 1e-15, -1e-15]])
+    np.testing.assert_allclose(np.exp(_weights(rounded, 0.3)), 1 / 3)
+    assert np.exp(_weights(1e-9 * np.array([[0.0, 1.0, 2.0]]), 0.3)).max() > 0.6
 
 
 def test_unreachable_target_is_greedy():
