@@ -31,10 +31,10 @@ class RootBanditConfig:
     num_candidates: int = 16
     num_perturbed: int = 8
     perturbation_scales: tuple[float, ...] = (0.1, 0.3, 0.6)
-    hold_sec: float = 0.06
+    hold_sec: float = 0.08
     hold_steps: int | None = None
     num_holds: int = 1
-    horizon_sec: float = 0.24
+    horizon_sec: float = 0.25
     horizon_steps: int | None = None
     rollouts_per_round: tuple[int, ...] = (1,)
     noisy_rollout_share: float = 0.0
