@@ -33,8 +33,8 @@ class Rollout:
 class Simulator(Protocol):
     """Steps many copies of an environment from given states.
 
-    States are rows: `state[i]` is one state and fancy indexing copies them. Actions are normalised to [-1,
-    1]. A diverging simulation gives NaN in its own row's reward and observation and never raises.
+    States are rows: `state[i]` is one state and fancy indexing copies them. Actions are normalised to
+    [-1, 1]. A diverging simulation gives NaN in its own row's reward and observation and never raises.
 
     Attributes:
       observation_size: `O`.
@@ -65,8 +65,8 @@ class Simulator(Protocol):
 
         Args:
           state: shape `[M, S]`.
-          actions: an open-loop plan `[M, H, A]`, or a function called with the step and its observation `[M,
-            O]`.
+          actions: an open-loop plan `[M, H, A]`, or a function called with the step and its observation
+            `[M, O]`.
           num_steps: `H`; needed with a function.
         """
         ...
