@@ -1,0 +1,91 @@
+import numpy as np
+import pytest
+
+from distill_rl.types import ReferenceSet
+from learners.replay import ReferenceReplay
+
+
+def _reference_set(first: int, num_states: int, version: int = 0, **changes) -> ReferenceSet:
+    """States numbered from `first`; every field of state i is derived from i."""
+    index = np.arange(first, first + num_states, dtype=np.float32)
+    fields = {
+        "observation": np.stack([index, -index], -1),
+        "actions": np.clip(np.tile(index[:, None, None] / 100, (1, 4, 3)), -1, 1),
+        "log_probs": np.full((num_states, 4), np.log(0.25), np.float32),
+        "log_proposals": np.zeros((num_states, 4), np.float32),
+        "value": index,
+        "policy_value": 2 * index,
+        "policy_version": version,
+    }
+    return ReferenceSet(**(fields | changes))
+
+
+@pytest.mark.parametrize("sizes", [(3, 3, 3, 3), (1, 6, 2, 7), (25, 4), (7, 7)])
+def test_ring_holds_what_a_slow_list_would(sizes):
+    """After any additions the replay holds exactly the newest `capacity` states, each kept whole."""
+    replay, slow = ReferenceReplay(7), []
+    first = 0
+    for size in sizes:
+        replay.add(_reference_set(first, size))
+        slow = (slow + list(range(first, first + size)))[-7:]
+        first += size
+        batch = replay.sample(400, np.random.default_rng(0))
+        assert len(replay) == len(slow)
+        assert sorted(set(batch.value.tolist())) == slow
+        np.testing.assert_array_equal(batch.policy_value, 2 * batch.value)
+        np.testing.assert_array_equal(batch.observation, np.stack([batch.value, -batch.value], -1))
+        np.testing.assert_allclose(batch.actions[:, 2, 1], np.clip(batch.value / 100, -1, 1))
+
+
+def test_sample_is_a_valid_float32_set_of_its_oldest_version():
+    """The batch passes the contract, and carries the smallest version in it."""
+    replay = ReferenceReplay(10)
+    replay.add(_reference_set(0, 3, version=5))
+    replay.add(_reference_set(3, 3, version=9))
+    batch = replay.sample(64, np.random.default_rng(0)).validate()
+    assert batch.policy_version == 5
+    assert batch.actions.shape == (64, 4, 3)
+    assert {getattr(batch, n).dtype for n in ("observation", "actions", "log_probs", "value")} == {
+        np.dtype(np.float32)
+    }
+
+
+def test_equal_generators_draw_equal_batches():
+    """Sampling is a function of the contents and the generator."""
+    replay = ReferenceReplay(10)
+    replay.add(_reference_set(0, 10))
+    batches = [replay.sample(8, np.random.default_rng(3)).value for _ in range(2)]
+    np.testing.assert_array_equal(*batches)
+
+
+def test_state_dict_round_trip_goes_on_the_same():
+    """A restored replay samples and overwrites as the saved one does, and the saved state does not move."""
+    replay, restored = ReferenceReplay(5), ReferenceReplay(5)
+    replay.add(_reference_set(0, 7, version=1))
+    state = replay.state_dict()
+    replay.add(_reference_set(7, 2, version=2))
+    restored.load_state_dict(state)
+    restored.add(_reference_set(7, 2, version=2))
+    for name in ("value", "actions"):
+        one, other = (r.sample(50, np.random.default_rng(0)) for r in (replay, restored))
+        np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+    assert restored.num_added == 9
+
+
+def test_mistakes_are_named():
+    """Wrong capacity, empty sampling, changed shapes or convention, and broken sets are each reported."""
+    with pytest.raises(ValueError, match="`capacity` must be at least 1, got 0"):
+        ReferenceReplay(0)
+    replay = ReferenceReplay(5)
+    with pytest.raises(ValueError, match="at least one state"):
+        replay.sample(1, np.random.default_rng(0))
+    replay.add(_reference_set(0, 2))
+    with pytest.raises(ValueError, match=r"`observation` must have rows of shape \[2\].*got \[3\]"):
+        replay.add(_reference_set(0, 2, observation=np.zeros((2, 3), np.float32)))
+    with pytest.raises(ValueError, match="`convention` must stay 'mass'"):
+        replay.add(_reference_set(0, 2, convention="density"))
+    with pytest.raises(ValueError, match="`value` must be finite"):
+        replay.add(_reference_set(0, 2, value=np.array([0, np.nan], np.float32)))
+    with pytest.raises(ValueError, match="`capacity` of the state must be 6, got 5"):
+        ReferenceReplay(6).load_state_dict(replay.state_dict())
+    assert len(replay) == 2
