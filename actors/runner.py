@@ -85,7 +85,7 @@ class SearchEnvRunner(SingleAgentEnvRunner):
           timeout_sec: longest wait for the store, after which the fragment is searched with the old weights.
         """
         has_pulled = store is None or self._pull(store, timeout_sec)
-        collected = self._collect()
+        collected = self._collect(sequence)
         header = FragmentHeader(
             actor_id=self.worker_index or 0,
             sequence=sequence,
@@ -142,23 +142,26 @@ class SearchEnvRunner(SingleAgentEnvRunner):
                 env.close()
         super().stop()
 
-    def _collect(self) -> Collected:
-        actor, num_steps = self._search_actor(), self.config.rollout_fragment_length
+    def _collect(self, sequence: int = 0) -> Collected:
+        actor, num_steps = self._search_actor(sequence), self.config.rollout_fragment_length
         return actor.collect(self._search_policy(), num_steps, self._weights_seq_no)
 
     def _search_policy(self) -> TorchSearchPolicy:
         return TorchSearchPolicy(self.module.networks.policy, self.module.networks.value)
 
-    def _search_actor(self) -> SearchActor:
-        """Returns the searching half, built when it is first needed."""
+    def _search_actor(self, sequence: int = 0) -> SearchActor:
+        """Returns the searching half, built when it is first needed.
+
+        Its seed depends on the first request, so that a restarted runner does not repeat the same episodes.
+        """
         if self._actor is None:
             num_envs = self.config.num_envs_per_env_runner
             self._search_envs = [self._make_one_env() for _ in range(num_envs)]
             operator = self._make_operator(self._search_envs[0])
             acting = self.config.part(ActingConfig)
-            self._actor = SearchActor(
-                self._search_envs, operator.simulator, operator, acting, self._search_seed()
-            )
+            entropy = np.random.SeedSequence().entropy if self._seed is None else self._seed
+            seed = int(np.random.SeedSequence([entropy, sequence]).generate_state(1)[0])
+            self._actor = SearchActor(self._search_envs, operator.simulator, operator, acting, seed)
         return self._actor
 
     def _make_operator(self, env: gym.Env) -> RootBandit:
@@ -166,14 +169,6 @@ class SearchEnvRunner(SingleAgentEnvRunner):
 
     def _make_one_env(self) -> gym.Env:
         return make_config_env(self.config, self.worker_index or 0)
-
-    def _search_seed(self) -> int:
-        """Returns this runner's seed; a new one after a restart, which would repeat the same episodes."""
-        is_actor = bool(self.worker_index) and ray.is_initialized()
-        was_restarted = is_actor and ray.get_runtime_context().was_current_actor_reconstructed
-        if self._seed is None or was_restarted:
-            return int(np.random.SeedSequence().generate_state(1)[0])
-        return self._seed
 
     def _log(self, collected: Collected) -> Any:
         """Logs a fragment under RLlib's names, and returns the metrics since the last fragment."""

@@ -30,6 +30,7 @@ __all__ = ["Distill", "DistillConfig"]
 _logger = logging.getLogger(__name__)
 
 _WAIT_SLICE_SEC = 0.5
+_MIN_CAPACITY = 16
 _REPLAYS, _LOOP = "replays", "loop"
 
 
@@ -62,7 +63,10 @@ class Distill(Algorithm):
         loop = self._loop_config
         self._ratio = UpdateRatio(loop.updates_per_step, loop.learning_starts, loop.max_pending_updates)
         self._gate = FragmentGate(loop.max_policy_lag)
-        self._queue: BoundedQueue[Fragment] = BoundedQueue(loop.max_queued_fragments)
+        num_requests = self.config.num_env_runners * loop.max_requests_in_flight
+        self._queue: BoundedQueue[Fragment] = BoundedQueue(
+            loop.max_queued_fragments or max(_MIN_CAPACITY, 2 * num_requests)
+        )
         self.loop_metrics = LoopMetrics(loop.num_return_episodes)
         self._sampler: LocalSampler | RemoteSampler
         if self.config.num_env_runners == 0:
@@ -152,6 +156,7 @@ class Distill(Algorithm):
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores a state, of an earlier or a later time, and broadcasts its weights."""
+        self._learning.drain()
         super().set_state(state)
         if _LOOP in state:
             self._ratio.set_state(state[_LOOP]["ratio"])
@@ -164,6 +169,7 @@ class Distill(Algorithm):
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Restores a checkpoint, of an earlier or a later time, and broadcasts its weights."""
+        self._learning.drain()
         super().restore_from_path(path, *args, **kwargs)
         self._publish_now()
 
@@ -186,8 +192,7 @@ class Distill(Algorithm):
         """
         deadline = time.monotonic() + 2 * self._loop_config.request_timeout_sec
         while time.monotonic() < deadline:
-            if self._ratio.can_insert:
-                self._sampler.request(self._store)
+            self._request()
             num_taken = self._take_fragments() + self._take_reports()
             if num_taken or (self._learning.is_free and (self._ratio.due or len(self._queue))):
                 return
@@ -206,6 +211,8 @@ class Distill(Algorithm):
 
     def _learn(self) -> None:
         """Hands the learner what waits and what is owed now; between calls, keeps the runners busy."""
+        if self._sampler.runs_in_background:
+            self._request()
         num_owed = self._ratio.due
         while self._learning.is_free and (num_owed or len(self._queue)):
             num_updates = self._ratio.take(min(num_owed, self._loop_config.updates_per_call))
@@ -215,8 +222,13 @@ class Distill(Algorithm):
             self._take_reports()
             if num_owed and self._sampler.runs_in_background:
                 self._take_fragments()
-                if self._ratio.can_insert:
-                    self._sampler.request(self._store)
+                self._request()
+
+    def _request(self) -> None:
+        """Asks for as many fragments as there will be room for, unless too many updates are owed."""
+        if self._ratio.can_insert:
+            room = self._queue.capacity - len(self._queue) - len(self._sampler.pending)
+            self._sampler.request(self._store, room)
 
     def _take_fragments(self) -> int:
         fragments = self._sampler.poll()
@@ -285,6 +297,7 @@ class Distill(Algorithm):
         first = next(iter(reports)).get()
         if first.weights is None:
             raise ValueError(f"`weights` must be finite, got version {first.policy_version} with NaN or inf")
+        self.loop_metrics.add_reports([report.get() for report in reports])
         self._publish(first.policy_version, first.weights)
 
     def _restore_replays(self, states: list[dict[str, Any]]) -> None:

@@ -30,6 +30,10 @@ class LocalLearning:
         reports, self._reports = self._reports, []
         return reports
 
+    def drain(self) -> None:
+        """Discards what was not polled."""
+        self._reports.clear()
+
     def check(self) -> None:
         """Does nothing: there is nobody to wait for."""
 
@@ -93,6 +97,18 @@ class RemoteLearning:
             self._pool.finish(call)
             del self._calls[call]
         return reports
+
+    def drain(self) -> None:
+        """Waits for the calls in flight and discards their reports, before the learners' state is replaced.
+
+        Raises:
+          TimeoutError: if they do not end in `timeout_sec` seconds.
+        """
+        refs = [ref for call in self._calls.values() for ref in call]
+        ready, _ = ray.wait(refs, num_returns=len(refs), timeout=self._pool.timeout_sec) if refs else ([], [])
+        if len(ready) < len(refs):
+            raise TimeoutError(f"no answer for {self._pool.timeout_sec} s from {self.describe()}")
+        self.poll()
 
     def check(self) -> None:
         """Checks that the learners answer.

@@ -17,8 +17,9 @@ class LoopConfig:
       max_pending_updates: updates that may be owed before the actors are asked to wait.
       max_policy_lag: a reference set is dropped, and counted, when the learner has made more than this many
         updates since the weights it was searched with; None keeps every set.
-      max_queued_fragments: fragments that may wait for a remote learner; beyond it the oldest is dropped, and
-        counted.
+      max_queued_fragments: fragments that may wait for a learner. Actors are asked for no more than fit;
+        should the queue overflow all the same, the oldest is dropped, and counted. None for twice the
+        requests in flight.
       max_requests_in_flight: requests an actor may hold, the one it works on included; 2 keeps it from
         idling.
       request_timeout_sec: an actor or learner that answers nothing for this long counts as dead.
@@ -34,7 +35,7 @@ class LoopConfig:
     updates_per_call: int = 16
     max_pending_updates: int = 256
     max_policy_lag: int | None = 2_000
-    max_queued_fragments: int = 16
+    max_queued_fragments: int | None = None
     max_requests_in_flight: int = 2
     request_timeout_sec: float = 300.0
     max_consecutive_failures: int = 5
@@ -51,7 +52,6 @@ class LoopConfig:
         for name in (
             "updates_per_step",
             "updates_per_call",
-            "max_queued_fragments",
             "max_requests_in_flight",
             "request_timeout_sec",
             "max_consecutive_failures",
@@ -61,5 +61,6 @@ class LoopConfig:
         for name in ("learning_starts", "max_pending_updates", "num_search_evaluation_episodes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")
-        if self.max_policy_lag is not None:
-            check_positive("max_policy_lag", self.max_policy_lag)
+        for name in ("max_policy_lag", "max_queued_fragments"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))

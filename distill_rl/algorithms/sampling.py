@@ -36,9 +36,9 @@ class LocalSampler:
         self._gate = gate
         self._is_requested = False
 
-    def request(self, store: Any) -> None:
+    def request(self, store: Any, max_requests: int) -> None:
         """Asks for a fragment, which the next `poll` searches."""
-        self._is_requested = True
+        self._is_requested = max_requests > 0
 
     def poll(self) -> list[Fragment]:
         """Searches what was asked for."""
@@ -85,17 +85,14 @@ class RemoteSampler:
         """References to wait on."""
         return self._pool.requests
 
-    def request(self, store: Any) -> None:
-        """Fills every healthy runner's requests up."""
-        actors = self._group._worker_manager.actors()
-        for actor_id in self._group.healthy_env_runner_ids():
-            for _ in range(self._pool.num_free(actor_id)):
-                sequence = self._gate.issue(actor_id)
-                header, reference_set = (
-                    actors[actor_id].collect.options(num_returns=2).remote(sequence=sequence, store=store)
-                )
-                self._pool.add(actor_id, header)
-                self._sets[header] = reference_set
+    def request(self, store: Any, max_requests: int) -> None:
+        """Sends at most `max_requests` requests to healthy runners, least busy ones first."""
+        healthy = self._group.healthy_env_runner_ids()
+        for _ in range(max_requests):
+            actor_id = max(healthy, key=self._pool.num_free, default=None)
+            if actor_id is None or self._pool.num_free(actor_id) == 0:
+                break
+            self._send(actor_id, store)
 
     def poll(self) -> list[Fragment]:
         """Returns the fragments that are ready, without waiting.
@@ -125,6 +122,12 @@ class RemoteSampler:
         """Says whom it waits for, for messages."""
         healthy = self._group.healthy_env_runner_ids()
         return f"env runners (healthy: {healthy}; in flight: {self._pool.describe()})"
+
+    def _send(self, actor_id: int, store: Any) -> None:
+        collect = self._group._worker_manager.actors()[actor_id].collect.options(num_returns=2)
+        header, reference_set = collect.remote(self._gate.issue(actor_id), store)
+        self._pool.add(actor_id, header)
+        self._sets[header] = reference_set
 
     def _receive(self, header_ref: ray.ObjectRef) -> Fragment | None:
         reference_set = self._sets.pop(header_ref)
