@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 Rows = Sequence[Mapping[str, Any]]
 
 _STUDENT, _SEARCH, _REFERENCE, _OTHER = "#1f6fd6", "#d9730d", "#8a8f98", "#0f8a5f"
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "figure.dpi": 130,
     "figure.facecolor": "white",
     "font.size": 10,
@@ -39,12 +39,12 @@ _THROUGHPUT = {
     "reference_sets_per_sec": "Reference sets per second",
     "updates_per_sec": "Learner updates per second",
 }
-_LOSSES = {"policy_loss": "Policy loss", "value_loss": "Value loss"}
+_LOSSES = {"learner/policy_loss": "Policy loss", "learner/value_loss": "Value loss"}
 _SEARCH_STATISTICS = {
-    "effective_sample_size": "Effective sample size of a reference set",
-    "kl": "KL from proposal to search policy (nats)",
+    "search_effective_sample_size": "Effective sample size of a reference set",
+    "search_kl": "KL from proposal to search policy (nats)",
 }
-_STALENESS = {"policy_lag": "Policy lag (updates)", "dropped": "Reference sets dropped"}
+_STALENESS = {"policy_lag_mean": "Policy lag (updates)", "dropped": "Reference sets dropped"}
 
 
 def _format_tick(value: float, _: int) -> str:

@@ -69,18 +69,38 @@ def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()
     check_choice("size", size, SIZES)
     base, own = _read(presets_folder() / (_BASE + _SUFFIX)), _read(_find(preset))
     layers = [layer for source in (base, own) for layer in _layers(source, size)]
+    return _merge(layers, overrides)
+
+
+def read_sections(path: Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
+    """Reads the resolved configuration of a run.
+
+    Args:
+      path: its `config.yaml`, as `dump_sections` wrote it.
+      overrides: `section.key=value` each.
+
+    Returns:
+      Keyword arguments by section.
+
+    Raises:
+      ValueError: for a file that is not a mapping of sections, or an override that is not of the form above.
+    """
+    return _merge([_read(path)], overrides)
+
+
+def dump_sections(sections: dict[str, Any]) -> str:
+    """Writes sections as YAML, such that `read_sections` gives them back."""
+    return OmegaConf.to_yaml(OmegaConf.create(sections))
+
+
+def _merge(layers: list[DictConfig], overrides: Sequence[str]) -> dict[str, Any]:
     merged = OmegaConf.merge(*layers, _read_overrides(overrides))
     sections = OmegaConf.to_container(merged, resolve=True)
     assert isinstance(sections, dict)
     for name, items in sections.items():
         if not isinstance(items, dict):
-            raise ValueError(f"section `{name}` must be a mapping of settings, got {items!r}")
-    return {str(name): items for name, items in sections.items()}
-
-
-def dump_sections(sections: dict[str, Any]) -> str:
-    """Writes sections as YAML, such that `load_preset` of the text gives them back."""
-    return OmegaConf.to_yaml(OmegaConf.create(sections))
+            raise ValueError(f"section {name!r} must be a mapping of settings, got {items!r}")
+    return {name: items for name, items in sections.items() if isinstance(name, str)}
 
 
 def _layers(source: DictConfig, size: str) -> list[DictConfig]:

@@ -36,7 +36,7 @@ def format_line(metrics: Mapping[str, Any]) -> str:
         f"sim {_short(number('simulator_steps_per_sec'))}/s",
         f"sets {_short(number('reference_sets_per_sec'))}/s",
         f"updates {_short(number('updates_per_sec'))}/s",
-        f"policy v{_short(number('policy_version'), integer=True)} lag {_short(number('policy_lag'))}",
+        f"policy v{_short(number('policy_version'), integer=True)} lag {_short(number('policy_lag_mean'))}",
         f"queue {'-' if fill is None else f'{fill:.0%}'}",
         f"drops {_short(number('dropped'), integer=True)}",
         f"restarts {_short(number('restarts'), integer=True)}",

@@ -16,7 +16,7 @@ _METRICS = {
     "reference_sets_per_sec": 209.6,
     "updates_per_sec": 12.34,
     "policy_version": 4321,
-    "policy_lag": 3.21,
+    "policy_lag_mean": 3.21,
     "queue_fill": 0.125,
     "dropped": 2,
     "restarts": 1,

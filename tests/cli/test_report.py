@@ -11,15 +11,8 @@ from distill_rl.cli.report import write_report
 from distill_rl.storage.metrics import MetricsWriter
 from distill_rl.storage.run_folder import RunFolder
 
-_PLOTS = [
-    "return_time",
-    "return_env_steps",
-    "student_search_ratio",
-    "throughput",
-    "losses",
-    "search",
-    "staleness",
-]
+_RETURNS = ["return_time", "return_env_steps", "student_search_ratio"]
+_PLOTS = [*_RETURNS, "throughput", "losses", "search", "staleness"]
 
 
 def _row(step):
@@ -33,11 +26,11 @@ def _row(step):
         "simulator_steps_per_sec": 9_000.0,
         "reference_sets_per_sec": 50.0,
         "updates_per_sec": 25.0,
-        "policy_loss": 1.0 / (1 + step),
-        "value_loss": 2.0,
-        "effective_sample_size": 4.0,
-        "kl": 2.0,
-        "policy_lag": 3.0,
+        "learner/policy_loss": 1.0 / (1 + step),
+        "learner/value_loss": 2.0,
+        "search_effective_sample_size": 4.0,
+        "search_kl": 2.0,
+        "policy_lag_mean": 3.0,
         "dropped": 0,
     }
 

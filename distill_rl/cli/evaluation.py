@@ -1,0 +1,150 @@
+"""Judging what a run learned: the student alone, and the search on top of it."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
+
+from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
+from actors.operators.config import RootBanditConfig
+from actors.operators.root_bandit import RootBandit
+from actors.runner import make_config_env
+from actors.simulators import make_simulator
+from distill_rl.algorithms.distill_config import DistillConfig
+from distill_rl.cli.presets import read_sections
+from distill_rl.cli.sections import build_config
+from distill_rl.envs import make_env
+from distill_rl.networks.distill_networks import DistillNetworks
+from distill_rl.policies.loading import LoadedPolicy, load_policy
+from distill_rl.policies.rl_module import ConsistencyModule
+from distill_rl.policies.search_policy import TorchSearchPolicy
+from distill_rl.storage.checkpoints import CheckpointStore
+from distill_rl.storage.run_folder import RunFolder
+
+ALGORITHM_FOLDER = "algorithm"
+POLICY_FOLDER = "policy"
+
+_MAX_ENVS = 16
+_MODULE_PATH = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID)
+
+
+@dataclasses.dataclass(frozen=True)
+class StudentSettings:
+    """How the student acts.
+
+    Attributes:
+      num_steps: network calls for each action.
+      noise_scale: 0 is its mode-like action, 1 its full distribution.
+    """
+
+    num_steps: int = 1
+    noise_scale: float = 0.0
+
+
+def evaluate_student(
+    policy: LoadedPolicy, num_episodes: int, seed: int = 0, settings: StudentSettings | None = None
+) -> EvaluationResult:
+    """Runs episodes of a saved policy in the environment it was saved with.
+
+    Args:
+      policy: with the environment in its metadata, as `policy_metadata` writes it.
+      num_episodes: at least 1.
+      seed: of the episodes' resets; the policy's noise goes on with its own stream.
+      settings: how it acts.
+
+    Raises:
+      ValueError: if the metadata name no environment.
+    """
+    settings = settings or StudentSettings()
+    if "env" not in policy.metadata:
+        raise ValueError(f"the policy must name its environment `env`, got metadata {policy.metadata}")
+
+    def build() -> gym.Env:
+        options = {key: policy.metadata[key] for key in ("action_repeat", "env_config")}
+        return make_env(policy.metadata["env"], **options)
+
+    envs = [build() for _ in range(min(num_episodes, _MAX_ENVS))]
+    try:
+        return evaluate_policy(
+            lambda observation: policy.act(observation, settings.num_steps, settings.noise_scale),
+            envs,
+            num_episodes,
+            seed,
+        )
+    finally:
+        _close(envs)
+
+
+def evaluate_run_search(
+    networks: DistillNetworks, config: DistillConfig, num_episodes: int, seed: int = 0
+) -> EvaluationResult:
+    """Runs episodes of the search that a run acts with.
+
+    Args:
+      networks: policy and value function that the search starts from.
+      config: with the environment and the section `search`.
+      num_episodes: at least 1.
+      seed: of the episodes and of the search.
+    """
+    envs = [make_config_env(config) for _ in range(min(num_episodes, _MAX_ENVS))]
+    try:
+        simulator = make_simulator(envs[0])
+        operator = RootBandit(simulator, config.part(RootBanditConfig))
+        policy = TorchSearchPolicy(networks.policy, networks.value)
+        return evaluate_search(operator, simulator, policy, envs, num_episodes, seed)
+    finally:
+        _close(envs)
+
+
+def evaluate_path(
+    path: str | Path,
+    num_episodes: int,
+    seed: int = 0,
+    settings: StudentSettings | None = None,
+    with_search: bool = False,
+) -> dict[str, EvaluationResult]:
+    """Evaluates a run or a saved policy.
+
+    Args:
+      path: run folder, checkpoint or policy folder.
+      num_episodes: of each kind, at least 1.
+      seed: of the episodes.
+      settings: how the student acts.
+      with_search: whether the search is judged too; needs a run folder.
+
+    Returns:
+      Results under `student` and `search`.
+
+    Raises:
+      ValueError: if there is no policy there, or no run for the search.
+    """
+    results = {"student": evaluate_student(load_policy(path), num_episodes, seed, settings)}
+    if with_search:
+        run = RunFolder(path)
+        run.require_run()
+        config, _ = build_config(read_sections(run.config_path))
+        checkpoint = CheckpointStore(run.checkpoints_folder).latest()
+        assert checkpoint is not None  # `load_policy` found a policy in it
+        results["search"] = evaluate_run_search(load_networks(checkpoint), config, num_episodes, seed)
+    return results
+
+
+def load_networks(checkpoint: Path) -> DistillNetworks:
+    """Reads the averaged policy and value function of a checkpoint. Ray is not started."""
+    module = ConsistencyModule.from_checkpoint(checkpoint / ALGORITHM_FOLDER / _MODULE_PATH)
+    assert isinstance(module, ConsistencyModule)
+    return module.networks.eval()
+
+
+def policy_metadata(config: DistillConfig) -> dict[str, Any]:
+    """Returns what a saved policy has to know about its environment."""
+    env_config = dict(config.env_config)
+    action_repeat = env_config.pop("action_repeat", 1)
+    return {"env": config.env, "env_config": env_config, "action_repeat": action_repeat}
+
+
+def _close(envs: list[gym.Env]) -> None:
+    for env in envs:
+        env.close()

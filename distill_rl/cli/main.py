@@ -1,0 +1,139 @@
+"""The command `distill-rl`. Commands only read arguments and print; the work is in the modules beside."""
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+# Training renders nothing; without this MuJoCo looks for a display in every process.
+os.environ.setdefault("MUJOCO_GL", "disabled")
+
+app = typer.Typer(
+    help="Distils slow decision makers into one-step policies.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
+_SIGNAL_EXIT_BASE = 128  # a shell's convention: 130 for Ctrl-C
+
+
+@app.command()
+def train(
+    preset: Annotated[
+        str | None, typer.Argument(help="Name of a preset (see `distill-rl presets`) or a YAML file.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="section.key=value, such as search.num_candidates=32.")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/PRESET.")] = None,
+    size: Annotated[str, typer.Option(help="laptop or cluster.")] = "laptop",
+    time_limit: Annotated[str | None, typer.Option(help="Training time: 90, 15m, 1h30m.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is there.")] = False,
+) -> None:
+    """Trains a one-step policy, and leaves a run folder with checkpoints, figures and a report."""
+    with _told_in_one_line():
+        from distill_rl.cli.arguments import TrainArguments, resolve_sections
+        from distill_rl.cli.training import run_training
+
+        arguments = TrainArguments(preset, tuple(overrides or ()), out, size, time_limit, seed, resume)
+        sections, folder = resolve_sections(arguments)
+        outcome = run_training(sections, folder, resume=resume, overwrite=overwrite, console=_console())
+    if outcome.signal_number is not None:
+        raise typer.Exit(_SIGNAL_EXIT_BASE + outcome.signal_number)
+    _print_returns(outcome.summary)
+    _console().print(f"report: {Path(folder).absolute() / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def evaluate(
+    path: Annotated[Path, typer.Argument(help="Run folder, checkpoint or policy folder.")],
+    episodes: Annotated[int, typer.Option(min=1, help="Episodes of each kind.")] = 10,
+    noise_scale: Annotated[float, typer.Option(min=0.0, help="0 mode-like, 1 full distribution.")] = 0.0,
+    num_steps: Annotated[int, typer.Option(min=1, help="Network calls for each action.")] = 1,
+    search: Annotated[bool, typer.Option("--search", help="Also judge the search; needs a run.")] = False,
+    seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
+) -> None:
+    """Measures the return of a saved policy."""
+    with _told_in_one_line():
+        from distill_rl.cli.evaluation import StudentSettings, evaluate_path
+
+        settings = StudentSettings(num_steps, noise_scale)
+        results = evaluate_path(path, episodes, seed, settings, with_search=search)
+    for name, result in results.items():
+        line = f"{name} return {result.mean_return:.1f} +- {result.returns.std():.1f}"
+        typer.echo(f"{line} over {len(result.returns)} episodes of {result.lengths.mean():.0f} steps")
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")]) -> None:
+    """Draws the figures of a run and writes its report."""
+    with _told_in_one_line():
+        from distill_rl.cli.report import write_report
+        from distill_rl.storage.run_folder import RunFolder
+
+        for path in write_report(RunFolder(run)):
+            typer.echo(path)
+
+
+@app.command()
+def presets() -> None:
+    """Lists the presets."""
+    from distill_rl.cli.presets import load_preset, preset_names
+
+    table = Table("preset", "environment", box=None)
+    for name in preset_names():
+        table.add_row(name, load_preset(name)["environment"]["env"])
+    _console().print(table)
+
+
+@app.command()
+def doctor() -> None:
+    """Looks at what this machine has and lacks; fails if training cannot work."""
+    from distill_rl.cli.doctor import examine
+
+    findings = examine()
+    for finding in findings:
+        mark = f"[{_STYLES[finding.status]}]{finding.status:<4}[/]"
+        remedy = f"\n     -> {finding.remedy}" if finding.remedy else ""
+        _console().print(f"{mark} {finding.name}: {finding.detail}{remedy}", highlight=False, soft_wrap=True)
+    if any(finding.status == "fail" for finding in findings):
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _told_in_one_line() -> Iterator[None]:
+    """Prints mistakes and failures of a run as their message; anything else is a bug and keeps its trace."""
+    from distill_rl.cli.failure import TrainingError
+    from distill_rl.storage.checkpoints import CheckpointError
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        yield
+    except (ValueError, CheckpointError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except TrainingError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error
+
+
+def _console() -> Console:
+    return Console()
+
+
+def _print_returns(summary: dict) -> None:
+    table = Table("policy", "return", box=None)
+    for name in ("untrained", "student", "search"):
+        value = summary.get(f"{name}_return")
+        table.add_row(name, "-" if value is None else f"{value:.1f}")
+    _console().print(table)

@@ -1,0 +1,237 @@
+"""The driver of a run: build, train, log, save, judge."""
+
+import contextlib
+import dataclasses
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import ray
+from rich.console import Console
+
+from distill_rl.algorithms.distill import Distill
+from distill_rl.algorithms.distill_config import DistillConfig
+from distill_rl.cli.evaluation import (
+    ALGORITHM_FOLDER,
+    POLICY_FOLDER,
+    evaluate_run_search,
+    evaluate_student,
+    load_networks,
+    policy_metadata,
+)
+from distill_rl.cli.failure import resume_command, supervised
+from distill_rl.cli.metrics import collect_metrics, student_search_ratio, summarise
+from distill_rl.cli.presets import dump_sections
+from distill_rl.cli.progress import ProgressLine
+from distill_rl.cli.report import write_report
+from distill_rl.cli.sections import build_config
+from distill_rl.cli.settings import RunSettings
+from distill_rl.cli.stop_request import StopRequest
+from distill_rl.policies.loading import load_policy, save_policy
+from distill_rl.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
+from distill_rl.storage.metrics import MetricsWriter, read_metrics
+from distill_rl.storage.run_folder import RunFolder
+
+_WORKER_ENV_VARS = ("MUJOCO_GL", "OMP_NUM_THREADS")
+
+
+@dataclasses.dataclass(frozen=True)
+class Outcome:
+    """How a run ended.
+
+    Attributes:
+      summary: what came out; empty if it was stopped.
+      signal_number: the signal that stopped it, or None.
+    """
+
+    summary: dict[str, Any]
+    signal_number: int | None = None
+
+
+def run_training(
+    sections: Mapping[str, Mapping[str, Any]],
+    folder: str | Path,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+) -> Outcome:
+    """Trains, and leaves a complete run folder behind.
+
+    A signal (Ctrl-C, SIGTERM) ends the training after the iteration in progress, with a checkpoint.
+    Everything in `sections` is checked before the folder is touched or Ray started. A cluster that
+    `RAY_ADDRESS` names, or that runs on this machine, is used; otherwise Ray starts one here if there are
+    remote runners or learners.
+
+    Args:
+      sections: the resolved configuration, see `distill_rl.cli.presets`.
+      folder: the run folder.
+      resume: whether to go on from its newest good checkpoint, counters included.
+      overwrite: whether a run that is there may be removed.
+      console: where progress shows; standard output by default.
+
+    Returns:
+      The summary, or the signal that stopped the run.
+
+    Raises:
+      ValueError: for a mistake in the configuration or a folder that must not be used.
+      CheckpointError: if there is no good checkpoint to resume from.
+      TrainingError: if training failed.
+    """
+    config, settings = build_config(sections)
+    run = RunFolder(folder)
+    store = CheckpointStore(run.checkpoints_folder, settings.num_checkpoints)
+    checkpoint = None
+    if resume:
+        run.require_run()
+        checkpoint = store.recover()
+        if checkpoint is None:
+            raise CheckpointError(f"`{run.path}` holds no good checkpoint to resume from; use --overwrite")
+    else:
+        run.create(overwrite)
+    run.write_config(dump_sections(dict(sections)))
+    progress = ProgressLine(console or Console())
+    with _ray_for(config), StopRequest() as stop:
+        return _Training(config, settings, run, store, progress, stop).run(checkpoint)
+
+
+class _Training:
+    """One process's part of a run."""
+
+    def __init__(
+        self,
+        config: DistillConfig,
+        settings: RunSettings,
+        run: RunFolder,
+        store: CheckpointStore,
+        progress: ProgressLine,
+        stop: StopRequest,
+    ):
+        self._config, self._settings = config, settings
+        self._run, self._store, self._progress, self._stop = run, store, progress, stop
+        self._iteration = 0
+        self._untrained_return: float | None = None
+        self._env_steps = 0
+        self._elapsed_before_sec = 0.0
+        self._start_sec = self._saved_sec = time.monotonic()
+
+    def run(self, checkpoint: Checkpoint | None) -> Outcome:
+        self._progress.note(f"run folder {self._run.path}\nto resume: {resume_command(self._run.path)}")
+        algorithm = self._build(checkpoint)
+        try:
+            if self._iteration == 0:
+                self._save(algorithm)
+                self._untrained_return = self._evaluate_student()
+            self._train(algorithm)
+            self._save(algorithm)
+        finally:
+            algorithm.stop()
+        if self._stop.signal_number is not None:
+            name = signal.Signals(self._stop.signal_number).name
+            self._progress.note(f"stopped by {name} and saved; to resume: {resume_command(self._run.path)}")
+            write_report(self._run)
+            return Outcome({}, self._stop.signal_number)
+        return Outcome(self._conclude())
+
+    def _build(self, checkpoint: Checkpoint | None) -> Distill:
+        algorithm = supervised(self._config.build_algo, self._run.path)
+        assert isinstance(algorithm, Distill)
+        self._stop.install()
+        self._progress.note(f"simulator: {algorithm.simulator_description}")
+        if checkpoint is not None:
+            algorithm.restore_from_path(str(checkpoint.path / ALGORITHM_FOLDER))
+            self._iteration = checkpoint.step
+            self._elapsed_before_sec = checkpoint.metadata["elapsed_sec"]
+            self._env_steps = checkpoint.metadata["env_steps"]
+            self._untrained_return = checkpoint.metadata["untrained_return"]
+            self._progress.note(f"resumed from {checkpoint.path.name}, {self._env_steps} environment steps")
+        return algorithm
+
+    def _train(self, algorithm: Distill) -> None:
+        """Runs iterations until a limit or a signal."""
+        self._start_sec = self._saved_sec = time.monotonic()
+        writer = MetricsWriter(self._run.metrics_path, self._run.tensorboard_folder, self._iteration + 1)
+        with writer, self._progress:
+            while not self._is_over():
+                metrics = collect_metrics(supervised(algorithm.train, self._run.path))
+                self._iteration += 1
+                self._env_steps = int(metrics["env_steps"])
+                metrics["elapsed_sec"] = self._elapsed_sec()
+                metrics["checkpoint_age_sec"] = time.monotonic() - self._saved_sec
+                writer.log(metrics, self._iteration)
+                self._progress.update(metrics)
+                if metrics["checkpoint_age_sec"] >= self._settings.checkpoint_interval_sec:
+                    self._save(algorithm)
+
+    def _is_over(self) -> bool:
+        max_env_steps = self._settings.max_env_steps
+        return (
+            self._stop.signal_number is not None
+            or self._elapsed_sec() >= self._settings.time_limit_sec
+            or (max_env_steps is not None and self._env_steps >= max_env_steps)
+        )
+
+    def _elapsed_sec(self) -> float:
+        """Returns seconds of training, over all resumes."""
+        return self._elapsed_before_sec + time.monotonic() - self._start_sec
+
+    def _save(self, algorithm: Distill) -> None:
+        """Saves a checkpoint; one that fails costs a warning, not the run."""
+
+        def save_fn(folder: Path) -> None:
+            algorithm.save_to_path(str(folder / ALGORITHM_FOLDER))
+            save_policy(load_networks(folder).policy, folder / POLICY_FOLDER, policy_metadata(self._config))
+
+        metadata = {
+            "elapsed_sec": self._elapsed_sec() if self._iteration else 0.0,
+            "env_steps": self._env_steps,
+            "untrained_return": self._untrained_return,
+        }
+        try:
+            self._store.save(self._iteration, save_fn, metadata)
+        except CheckpointError as error:
+            self._progress.note(f"warning: {error}; training goes on")
+        # Also after a failure: a full disk is not tried again after every iteration.
+        self._saved_sec = time.monotonic()
+
+    def _evaluate_student(self) -> float | None:
+        num_episodes = self._settings.num_evaluation_episodes
+        if not num_episodes or self._store.latest() is None:
+            return None
+        return evaluate_student(load_policy(self._run.path), num_episodes).mean_return
+
+    def _conclude(self) -> dict[str, Any]:
+        """Evaluates what was learned, and writes summary, figures and report."""
+        rows = read_metrics(self._run.metrics_path)
+        summary = summarise(rows) | {"untrained_return": self._untrained_return}
+        num_episodes = self._settings.num_evaluation_episodes
+        checkpoint = self._store.latest()
+        if num_episodes and checkpoint is not None:
+            self._progress.note(f"evaluating {num_episodes} episodes of the student and of the search")
+            search = evaluate_run_search(load_networks(checkpoint), self._config, num_episodes)
+            summary["student_return"] = self._evaluate_student()
+            summary["search_return"] = search.mean_return
+        summary["student_search_ratio"] = student_search_ratio(summary)
+        summary |= policy_metadata(self._config) | {"seed": self._config.seed}
+        self._run.write_summary(summary)
+        write_report(self._run)
+        return summary
+
+
+@contextlib.contextmanager
+def _ray_for(config: DistillConfig) -> Iterator[None]:
+    """Starts Ray if a configuration needs it, and stops what it started."""
+    num_actors = config.num_env_runners + config.num_learners + config.evaluation_num_env_runners
+    if num_actors == 0 or ray.is_initialized():
+        yield
+        return
+    env_vars = {name: os.environ[name] for name in _WORKER_ENV_VARS if name in os.environ}
+    ray.init(runtime_env={"env_vars": env_vars}, logging_level=logging.ERROR, log_to_driver=False)
+    try:
+        yield
+    finally:
+        ray.shutdown()
