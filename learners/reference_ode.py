@@ -55,17 +55,18 @@ def reference_endpoints(
         raise ValueError(f"`num_steps` must be at least 3, got {num_steps}")
     grid = _tau_grid(num_steps - 1)
     # Layout [A, N, K, B]: long contiguous rows, so that sums over the short axes A and N are vectorised adds.
-    points, logits = actions.permute(2, 1, 0), torch.log_softmax(log_weights, dim=-1).T
+    points = actions.permute(2, 1, 0).contiguous()
+    logits = torch.log_softmax(log_weights, dim=-1).T.contiguous()
     weights = logits.exp()
     mean = (weights * points).sum(dim=1, keepdim=True)
     centred = points - mean
     squared_norm = centred.square().sum(dim=0)
     # The floor keeps the whole grid above `sigma_min` for sets of (nearly) one point.
     scale = (weights * squared_norm).sum(dim=0).sqrt().clamp_min(sigma_min * _LAST_TAU)
-    y = (centred / scale).unsqueeze(2).contiguous()  # [A, N, 1, B]
+    y = (centred / scale).unsqueeze(2)  # [A, N, 1, B]
     half_norm = (0.5 * squared_norm / scale.square()).unsqueeze(1)  # [N, 1, B]
     logits = logits.unsqueeze(1)
-    v = noise.permute(2, 1, 0) - mean / sigma_max  # [A, K, B]
+    v = noise.permute(2, 1, 0).contiguous() - mean / sigma_max  # [A, K, B]
 
     def posterior_mean(v: Tensor, tau: float) -> Tensor:
         kernel = (y * (tau * v).unsqueeze(1)).sum(dim=0) + (logits - tau**2 * half_norm)

@@ -35,7 +35,7 @@ def test_loaded_policy_acts_as_the_saved_one(policy, folder):
 def test_one_observation_gives_one_action(folder):
     """[O] gives [A], equal to the row of a batch."""
     loaded, observation = load_policy(folder), np.arange(6.0).reshape(2, 3)
-    np.testing.assert_allclose(loaded.act(observation[1]), loaded.act(observation)[1], rtol=1e-5)
+    np.testing.assert_allclose(loaded.act(observation[1]), loaded.act(observation)[1], atol=1e-6)
     assert loaded.act(observation[1]).shape == (2,)
 
 
