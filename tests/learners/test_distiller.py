@@ -149,6 +149,19 @@ def test_restored_state_goes_on_bit_for_bit():
     assert metrics["num_updates"] == 2
 
 
+def test_group_average_comes_before_the_decision():
+    """Gradients and losses are what `average_fn` makes of them: a NaN from elsewhere skips the step here too."""
+
+    def average_with_broken(tensors: list[torch.Tensor]) -> None:
+        for tensor in tensors:
+            tensor.fill_(float("nan"))
+
+    distiller = Distiller(3, 2, DistillationConfig(**_SMALL), 0, average_fn=average_with_broken)
+    metrics = distiller.update(_batch(0))
+    assert np.isnan(metrics["policy_loss"])
+    assert (metrics["num_updates"], metrics["num_skipped_updates"]) == (0, 1)
+
+
 def test_effective_sample_size_is_reported():
     """The metric is the mean over states of the log effective sample size of the weights."""
     batch = _batch()
