@@ -1,0 +1,127 @@
+"""What happens when something dies, and Tune."""
+
+import os
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import ray
+from ray import tune
+from system_config import make_config
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+
+
+class _CrashingPendulum(gym.Wrapper):
+    """Raises at its second episode."""
+
+    def __init__(self, **kwargs):
+        super().__init__(gym.make("Pendulum-v1", max_episode_steps=10))
+        self._num_resets = 0
+
+    def reset(self, **kwargs):
+        self._num_resets += 1
+        if self._num_resets > 1:
+            raise RuntimeError("the second episode is broken")
+        return self.env.reset(**kwargs)
+
+
+def _runner_handles(algorithm):
+    return algorithm.env_runner_group._worker_manager.actors()
+
+
+def test_killed_runner_is_replaced(ray_cluster):
+    """A runner that dies is counted, comes back, gets the latest weights, and nothing counts twice."""
+    algorithm = make_config(num_env_runners=2).build_algo()
+    algorithm.train()
+    ray.kill(_runner_handles(algorithm)[1], no_restart=False)
+    for _ in range(200):
+        loop = algorithm.train()["loop"]
+        if loop["restarts"]:
+            break
+    assert loop["restarts"] == 1
+    assert loop["lost"] >= 1
+    before = loop["env_steps"]
+    loop = algorithm.train()["loop"]
+    assert loop["duplicates"] == 0
+    assert loop["env_steps"] > before
+    assert loop["env_steps"] == loop["reference_sets"]
+    version = ray.get(_runner_handles(algorithm)[1].apply.remote(lambda runner: runner._weights_seq_no))
+    assert loop["policy_version"] - version <= 64
+    algorithm.stop()
+
+
+def test_killed_store_is_replaced(ray_cluster):
+    """Without the weight store runners go on, and a new store takes its place."""
+    algorithm = make_config(num_env_runners=1).build_algo()
+    algorithm.train()
+    ray.kill(algorithm._store)
+    loop = algorithm.train()["loop"]
+    assert loop["store_restarts"] == 1
+    loop = algorithm.train()["loop"]
+    assert loop["policy_lag_max"] <= 128
+    algorithm.stop()
+
+
+def test_environment_that_breaks_is_named(ray_cluster):
+    """An environment's own error reaches the caller."""
+    tune.register_env("crashing", lambda context: _CrashingPendulum())
+    config = make_config(num_env_runners=1).environment("crashing", env_config={})
+    config.search(horizon_steps=1, hold_steps=1).loop(max_consecutive_failures=1)
+    algorithm = config.build_algo()
+    with pytest.raises(RuntimeError, match="the second episode is broken"):
+        for _ in range(10):
+            algorithm.train()
+    algorithm.stop()
+
+
+def test_dead_learner_is_an_error_that_says_so(ray_cluster):
+    """A learner that dies stops the run with its name and the way out."""
+    algorithm = make_config(num_env_runners=1, num_learners=1).build_algo()
+    algorithm.train()
+    ray.kill(algorithm.learner_group._workers[0])
+    with pytest.raises(RuntimeError, match="learner 0 of 1 failed; resume from the last checkpoint"):
+        for _ in range(20):
+            algorithm.train()
+    algorithm.stop()
+
+
+def test_two_learners_hold_the_same_weights(ray_cluster):
+    """After updates on different data, both learners have equal weights, and different replays."""
+    algorithm = make_config(num_env_runners=1, num_learners=2).build_algo()
+    algorithm.train()
+    algorithm._learning.drain()
+    answers = algorithm.learner_group.foreach_learner(
+        lambda learner: (learner.distiller.get_state(), learner.get_replay_state(), os.getpid())
+    )
+    (first, first_replay, pid), (second, second_replay, other_pid) = [answer.get() for answer in answers]
+    assert pid != other_pid
+    for networks in ("online", "ema"):
+        for name, tensor in first[networks].items():
+            np.testing.assert_array_equal(tensor.numpy(), second[networks][name].numpy())
+    assert first["num_updates"] == second["num_updates"] > 0
+    values = [r["replay"]["arrays"]["value"] for r in (first_replay, second_replay)]
+    assert not np.array_equal(*values)
+    algorithm.stop()
+
+
+@pytest.mark.parametrize("name", ["Distill", None])
+def test_tune_runs_a_grid(ray_cluster, tmp_path, name):
+    """Tune runs the algorithm by name or class, over a grid in one of our sections, and checkpoints it."""
+    from distill_rl.algorithms import Distill
+
+    config = make_config().search(num_candidates=tune.grid_search([4, 6]))
+    tuner = tune.Tuner(
+        name or Distill,
+        param_space=config,
+        run_config=tune.RunConfig(
+            storage_path=str(tmp_path),
+            stop={"training_iteration": 2},
+            checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=True),
+            verbose=0,
+        ),
+    )
+    results = tuner.fit()
+    assert not results.errors
+    assert {r.config["search_options"]["num_candidates"] for r in results} == {4, 6}
+    assert all(r.metrics["loop"]["updates"] > 0 and r.checkpoint is not None for r in results)
