@@ -35,7 +35,8 @@ def reference_endpoints(
     """Integrates the ODE of each reference set from `sigma_max * noise` down to `sigma_min`.
 
     Second-order Adams-Bashforth in `tau` (one evaluation a step; the first step is Heun's), then the step to
-    `sigma_min` with the posterior mean held: from the last grid point on it has all but chosen its candidate.
+    `sigma_min` with the posterior mean held. At the last grid point, `sigma` an eighth of the set's standard
+    deviation, it has chosen its candidate, but candidates closer to each other than that are still averaged.
 
     Args:
       actions: candidates. Shape `[B, N, A]`.

@@ -8,8 +8,8 @@ class MLP(nn.Sequential):
     """Linear - LayerNorm - SiLU blocks, and a linear output layer.
 
     Layer normalisation bounds the features, so that bootstrapped targets cannot blow the weights up. SiLU has
-    the shape of the Mish that diffusion policies often use, at a seventh of its cost on a CPU, where Mish takes
-    half as long as the matrix products.
+    the shape of the Mish that diffusion policies often use, at a seventh of its cost on a CPU, where Mish
+    takes half as long as the matrix products.
 
     Args:
       input_size: features in.

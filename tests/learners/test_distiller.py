@@ -150,7 +150,7 @@ def test_restored_state_goes_on_bit_for_bit():
 
 
 def test_group_average_comes_before_the_decision():
-    """Gradients and losses are what `average_fn` makes of them: a NaN from elsewhere skips the step here too."""
+    """The step uses what `average_fn` makes of gradients and losses: NaN from elsewhere skips it here too."""
 
     def average_with_broken(tensors: list[torch.Tensor]) -> None:
         for tensor in tensors:
