@@ -64,8 +64,7 @@ def run_training(
 
     A signal (Ctrl-C, SIGTERM) ends the training after the iteration in progress, with a checkpoint.
     Everything in `sections` is checked before the folder is touched or Ray started. A cluster that
-    `RAY_ADDRESS` names, or that runs on this machine, is used; otherwise Ray starts one here if there are
-    remote runners or learners.
+    `RAY_ADDRESS` names, or that runs on this machine, is used; otherwise Ray starts one here.
 
     Args:
       sections: the resolved configuration, see `distill_rl.cli.presets`.
@@ -95,7 +94,7 @@ def run_training(
         run.create(overwrite)
     run.write_config(dump_sections(dict(sections)))
     progress = ProgressLine(console or Console())
-    with _ray_for(config), StopRequest() as stop:
+    with _ray(), StopRequest() as stop:
         return _Training(config, settings, run, store, progress, stop).run(checkpoint)
 
 
@@ -223,14 +222,22 @@ class _Training:
 
 
 @contextlib.contextmanager
-def _ray_for(config: DistillConfig) -> Iterator[None]:
-    """Starts Ray if a configuration needs it, and stops what it started."""
-    num_actors = config.num_env_runners + config.num_learners + config.evaluation_num_env_runners
-    if num_actors == 0 or ray.is_initialized():
+def _ray() -> Iterator[None]:
+    """Connects to Ray, or starts it, and stops what it started.
+
+    RLlib needs it even where there is only one process, and would otherwise start it with a dashboard.
+    """
+    if ray.is_initialized():
         yield
         return
     env_vars = {name: os.environ[name] for name in _WORKER_ENV_VARS if name in os.environ}
-    ray.init(runtime_env={"env_vars": env_vars}, logging_level=logging.ERROR, log_to_driver=False)
+    logging.getLogger("ray").setLevel(logging.ERROR)
+    ray.init(
+        runtime_env={"env_vars": env_vars},
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+    )
     try:
         yield
     finally:
