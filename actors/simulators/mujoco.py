@@ -51,7 +51,7 @@ class MujocoSimulator:
         self._control_fn = control_fn_of(env)
         self._action_repeat = action_repeat_of(env)
         self._substep_sec = float(task.model.opt.timestep)
-        self.control_timestep_sec = self._substep_sec * task.num_substeps * self._action_repeat
+        self.control_timestep_sec: float | None = self._substep_sec * task.num_substeps * self._action_repeat
         self._state_columns = SensorColumns(task.model, task.state_sensors)
         self._force_columns = SensorColumns(task.model, task.force_sensors)
         self._resting_state = _physics_state(task.model, mujoco.MjData(task.model))
@@ -73,7 +73,7 @@ class MujocoSimulator:
         if handles is None:
             raise ValueError(f"`env` must be a MuJoCo environment, got {env}")
         model, data = handles
-        forces = data.sensordata[SensorColumns(model, self.task.force_sensors).indices]
+        forces = self.task.live_force_sensors(model, data)
         return np.concatenate(
             [_physics_state(model, data), data.qacc_warmstart, self.task.parameters(env), forces]
         )

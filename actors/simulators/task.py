@@ -8,6 +8,8 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from actors.simulators.sensors import SensorColumns
+
 
 @dataclasses.dataclass(frozen=True)
 class PhysicsBatch:
@@ -17,7 +19,8 @@ class PhysicsBatch:
       qpos: positions.
       qvel: velocities.
       parameters: what the episode fixed outside the physics state (`MujocoTask.parameters`).
-      force_sensors: by name, acceleration-stage sensors (touch, force, accelerometer) of the last substep.
+      force_sensors: by name, sensors as the last substep left them: acceleration-stage ones (touch, force,
+        accelerometer), and position-stage ones where the environment too reads them one substep late.
       state_sensors: by name, position- and velocity-stage sensors of this state. Empty where only an
         observation is asked for: MuJoCo computes them one substep late, and only rewards wait for them.
     """
@@ -42,7 +45,8 @@ class MujocoTask(abc.ABC):
       observation_size: `O`.
       state_sensors: names of the position- and velocity-stage sensors of `model` that `reward` reads. With
         none, rewards are functions of positions and velocities, and the simulator saves a substep.
-      force_sensors: names of the acceleration-stage sensors read. The live environment must have them too.
+      force_sensors: names of the sensors read as the last substep left them. Where the live environment has
+        them not, `live_force_sensors` must give their values.
       parameter_size: length `P` of `parameters`.
     """
 
@@ -56,6 +60,10 @@ class MujocoTask(abc.ABC):
     def parameters(self, env: Any) -> np.ndarray:
         """Returns what the live episode fixed outside its physics state. Shape `[P]`."""
         return np.zeros(0)
+
+    def live_force_sensors(self, model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:
+        """Returns the values of `force_sensors` in a live environment, sensor after sensor. Shape `[D]`."""
+        return data.sensordata[SensorColumns(model, self.force_sensors).indices]
 
     @abc.abstractmethod
     def observe(self, physics: PhysicsBatch) -> np.ndarray:

@@ -11,6 +11,7 @@ from actors.simulators.dm_control_manipulation import (
 )
 from actors.simulators.dm_control_pendulums import AcrobotTask, CartpoleTask, PendulumTask
 from actors.simulators.dm_control_task import DmControlTask, dm_control_environment
+from actors.simulators.gymnasium_tasks import find_gymnasium_task
 from actors.simulators.task import MujocoTask
 
 _DM_CONTROL_CLASSES: tuple[type[DmControlTask], ...] = (
@@ -41,7 +42,7 @@ def find_task(env: gym.Env) -> MujocoTask | None:
     """Returns the vectorised task of a live environment, or None if it has none."""
     environment = dm_control_environment(env)
     if environment is None:
-        return None
+        return find_gymnasium_task(env)
     for task in _DM_CONTROL_CLASSES:
         if task.supports(environment):
             return task(environment)

@@ -114,7 +114,7 @@ def test_type_errors_of_the_environment_itself_are_not_renamed() -> None:
         (spaces.Box(-1, 1, (2, 2)), "must be a continuous vector"),
         (spaces.Box(0, 9, (2,), np.int64), "must be a continuous vector"),
         (spaces.Box(-np.inf, np.inf, (2,)), "must be bounded"),
-        (spaces.Box(np.array([-1, -np.inf]), np.array([1, 1]), dtype=np.float64), "must be bounded"),
+        (spaces.Box(np.array([-1, -np.inf]), np.array([1.0, 1.0]), dtype=np.float64), "must be bounded"),
         (spaces.Box(-1e10, 1e10, (2,)), "must be bounded"),
     ],
 )
@@ -137,7 +137,7 @@ def test_other_action_spaces_are_refused(space: spaces.Space, message: str) -> N
 def test_images_are_refused(space: spaces.Space) -> None:
     """Image observations are an error, inside a dictionary too."""
     with pytest.raises(
-        ValueError, match="^environment 'ToyEnv': `observation.*must be a vector, got an image"
+        ValueError, match=r"^environment .ToyEnv.: `observation.*must be a vector, got an image"
     ):
         make_env(ToyEnv, env_config={"observation_space": space})
 
