@@ -137,3 +137,7 @@ def _print_returns(summary: dict) -> None:
         value = summary.get(f"{name}_return")
         table.add_row(name, "-" if value is None else f"{value:.1f}")
     _console().print(table)
+
+
+if __name__ == "__main__":
+    app()

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from rich.console import Console
 
+from actors.runner import make_config_env
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.cli.evaluation import (
@@ -82,6 +83,7 @@ def run_training(
       TrainingError: if training failed.
     """
     config, settings = build_config(sections)
+    make_config_env(config).close()
     run = RunFolder(folder)
     store = CheckpointStore(run.checkpoints_folder, settings.num_checkpoints)
     checkpoint = None
