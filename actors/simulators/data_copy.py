@@ -12,7 +12,7 @@ from actors.simulators.clone import clone_env
 from actors.simulators.dm_control_task import dm_control_environment
 from actors.simulators.live_env import model_and_data
 from actors.simulators.model_edits import Edits, ModelEdits
-from actors.simulators.row_simulator import RowSimulator, lift_time_limits
+from actors.simulators.row_simulator import RowSimulator, env_name, lift_time_limits
 from actors.stepping import EnvStep
 
 _DIVERGENCE_WARNINGS = [
@@ -59,7 +59,7 @@ class DataCopySimulator(RowSimulator):
             raise ValueError(f"`env` must be a MuJoCo environment, got {env}")
         super().__init__(
             env,
-            f"mj_copyData and the environment's own step ({type(env.unwrapped).__name__}, 1 thread): "
+            f"mj_copyData and the environment's own step ({env_name(env)}, 1 thread): "
             "it has a MuJoCo model, but no vectorised task",
         )
         self._env = _private_env(env)

@@ -3,7 +3,7 @@
 import gymnasium as gym
 
 from actors.simulators.clone import clone_env
-from actors.simulators.row_simulator import RowSimulator, lift_time_limits
+from actors.simulators.row_simulator import RowSimulator, env_name, lift_time_limits
 
 
 class DeepcopySimulator(RowSimulator):
@@ -20,8 +20,8 @@ class DeepcopySimulator(RowSimulator):
           ValueError: if it cannot, or if it was not built by `make_env`.
         """
         clone_env(env)
-        name = type(env.unwrapped).__name__
-        super().__init__(env, f"deep copies of the environment ({name}): it has no MuJoCo model to copy")
+        reason = "it has no MuJoCo model to copy"
+        super().__init__(env, f"deep copies of the environment ({env_name(env)}): {reason}")
 
     def _save_live(self, env: gym.Env) -> gym.Env:
         clone = clone_env(env)

@@ -2,8 +2,8 @@
 
 Formulas follow `gymnasium.envs.mujoco` operation by operation, so rewards agree bit for bit; weights and
 healthy ranges are those of the live environment. Ant and Humanoid (contact forces) and Reacher (positions
-that its Runge-Kutta integrator leaves between two steps) read what native rollouts do not return; they have no
-vectorised task.
+that its Runge-Kutta integrator leaves between two steps) read what native rollouts do not return: they have
+no vectorised task.
 """
 
 from pathlib import Path

@@ -1,17 +1,12 @@
 """Reads what a simulator needs from a live environment: its MuJoCo handles and action wrappers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import gymnasium as gym
 import mujoco
 import numpy as np
 
-
-def iter_wrappers(env: gym.Env) -> Iterator[gym.Wrapper]:
-    """Yields the wrappers of an environment, outermost first."""
-    while isinstance(env, gym.Wrapper):
-        yield env
-        env = env.env
+from distill_rl.envs import iter_wrappers
 
 
 def model_and_data(env: gym.Env) -> tuple[mujoco.MjModel, mujoco.MjData] | None:
@@ -27,14 +22,6 @@ def model_and_data(env: gym.Env) -> tuple[mujoco.MjModel, mujoco.MjData] | None:
     if isinstance(model, mujoco.MjModel) and isinstance(data, mujoco.MjData):
         return model, data
     return None
-
-
-def action_repeat_of(env: gym.Env) -> int:
-    """Returns how often the wrappers repeat an action: the product of their `action_repeat` attributes."""
-    repeat = 1
-    for wrapper in iter_wrappers(env):
-        repeat *= int(vars(wrapper).get("action_repeat", 1))
-    return repeat
 
 
 def control_fn_of(env: gym.Env) -> Callable[[np.ndarray], np.ndarray]:

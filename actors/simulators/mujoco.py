@@ -5,13 +5,14 @@ import mujoco
 import numpy as np
 
 from actors.simulators.base import ActionFn, Rollout, SimulatorStep
-from actors.simulators.live_env import action_repeat_of, control_fn_of, model_and_data
+from actors.simulators.live_env import control_fn_of, model_and_data
 from actors.simulators.native import FULL_PHYSICS, NativeRollout
 from actors.simulators.sensors import SensorColumns
 from actors.simulators.task import MujocoTask, PhysicsBatch
 from actors.simulators.tasks import find_task
 from actors.simulators.trajectory import Trajectory, is_diverged, sum_repeats
 from distill_rl.checks import check_shape
+from distill_rl.envs import action_repeat_of
 
 
 class MujocoSimulator:

@@ -174,6 +174,11 @@ class RowSimulator(abc.ABC):
         return step_env(env, action) if np.isfinite(action).all() else None
 
 
+def env_name(env: gym.Env) -> str:
+    """Returns the id of an environment, or the name of its class if it has none."""
+    return type(env.unwrapped).__name__ if env.spec is None else env.spec.id
+
+
 def lift_time_limits(env: gym.Env) -> None:
     """Removes the limits of `TimeLimit` wrappers and of dm_control from a private environment."""
     for wrapper in iter_wrappers(env):

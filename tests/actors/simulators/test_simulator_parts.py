@@ -10,10 +10,11 @@ from live_envs import make_live, physics_of
 
 from actors.simulators.augmented_model import augment_model, frame_position, frame_z_axis
 from actors.simulators.dm_control_task import euclidean_norm
-from actors.simulators.live_env import action_repeat_of, model_and_data
+from actors.simulators.live_env import model_and_data
 from actors.simulators.sensors import SensorColumns
 from actors.simulators.tolerance import tolerance
 from actors.simulators.trajectory import is_diverged, sum_repeats
+from distill_rl.envs import action_repeat_of
 
 
 @pytest.mark.parametrize(
