@@ -1,4 +1,4 @@
-"""Running returns of the search and of the student."""
+"""Running returns of episodes, by who acted in them."""
 
 import collections
 import math
@@ -14,14 +14,14 @@ class ReturnTracker:
       num_episodes: episodes seen, of each kind.
     """
 
-    KINDS = ("search", "student")
+    KINDS = ("search", "student", "mixed")
 
     def __init__(self, window: int) -> None:
         self._returns = {kind: collections.deque[float](maxlen=window) for kind in self.KINDS}
         self.num_episodes = dict.fromkeys(self.KINDS, 0)
 
     def add(self, kind: str, episode_return: float) -> None:
-        """Adds one finished episode, in reward units, acted by `"search"` or by `"student"`."""
+        """Adds one finished episode, in reward units, acted by one of `KINDS`."""
         self._returns[kind].append(float(episode_return))
         self.num_episodes[kind] += 1
 

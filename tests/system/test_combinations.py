@@ -33,7 +33,8 @@ def test_layout_trains_evaluates_and_restores(ray_cluster, tmp_path, num_env_run
     for name in ("dropped", "lost", "duplicates", "invalid_sets", "restarts", "failed_pulls", "unpublished"):
         assert loop[name] == 0, name
     assert loop["policy_lag_max"] >= loop["policy_lag_mean"] >= 0
-    assert loop["search_episodes"] > 0 and math.isfinite(loop["search_return"])
+    kinds = [kind for kind in ("search", "student", "mixed") if loop[f"{kind}_episodes"]]
+    assert kinds and all(math.isfinite(loop[f"{kind}_return"]) for kind in kinds)
     check_train_results_new_api_stack(result)
     evaluation = algorithm.evaluate()
     assert math.isfinite(evaluation["env_runners"]["episode_return_mean"])

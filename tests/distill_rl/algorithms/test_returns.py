@@ -14,7 +14,7 @@ def test_returns_average_the_last_episodes_of_each_kind():
     tracker.add("student", 2.0)
     assert tracker.mean("search") == pytest.approx(4.0)
     assert tracker.student_search_ratio == pytest.approx(0.5)
-    assert tracker.num_episodes == {"search": 3, "student": 1}
+    assert tracker.num_episodes == {"search": 3, "student": 1, "mixed": 0}
 
 
 def test_ratio_is_unknown_for_returns_that_are_not_positive():
