@@ -14,14 +14,14 @@ class EpisodeRecord:
       episode_return: undiscounted sum of its rewards.
       num_steps: its length in environment steps.
       duration_sec: wall seconds it took, searches included.
-      acted_by: who chose its actions.
+      acted_by: who chose its actions; `mixed` if that changed within the episode.
       terminated: whether the environment ended it; False for a time limit.
     """
 
     episode_return: float
     num_steps: int
     duration_sec: float = dataclasses.field(compare=False)
-    acted_by: Literal["search", "student"]
+    acted_by: Literal["search", "student", "mixed"]
     terminated: bool
 
 

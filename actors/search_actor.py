@@ -27,6 +27,7 @@ class _Slot:
     generator: np.random.Generator  # of reset seeds
     is_running: bool = False  # else a new episode must start
     observation: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.float32))  # [O]
+    is_mixed: bool = False  # whoever acts changes within the episode
     is_student: bool = False
     episode_return: float = 0.0
     num_steps: int = 0
@@ -35,16 +36,19 @@ class _Slot:
 
 
 class SearchActor:
-    """Steps several environments together; searches every state; acts half by search, half by the student.
+    """Steps several environments together; searches every state; acts by search and by the student.
 
     Each environment is reset by the actor itself (no automatic reset), so every label belongs to a state that
     is acted in. An episode whose physics fails (an exception, or a reward or observation that is not finite,
     or a search whose every simulation diverged) is dropped with its labels of the current fragment, counted,
     and a new one starts.
 
-    Who acts is fixed for an episode. The number of environments acted by the student stays within one of
-    `student_fraction * len(envs)`; where that is no whole number, an environment between the two goes to
-    whoever is behind in steps.
+    In a share `mixed_fraction` of the environments whoever acts is drawn anew within episodes, so that the
+    student meets, and gets labels for, the states around good trajectories that it cannot reach alone (the
+    mixture of Ross et al. 2011, DAgger, Section 3, https://arxiv.org/abs/1011.0686). In the others it is fixed
+    for an episode, which measures both: the number of them acted by the student stays within one of
+    `student_fraction` of theirs; where that is no whole number, an environment between the two goes to whoever
+    is behind in steps.
 
     Attributes:
       envs: the environments.
@@ -81,11 +85,14 @@ class SearchActor:
         self.config = config or ActingConfig()
         acting_seed, *reset_seeds = np.random.SeedSequence(seed).spawn(1 + len(envs))
         self._generator = np.random.default_rng(acting_seed)
+        num_mixed = round(self.config.mixed_fraction * len(envs))
         self._slots = [
-            _Slot(env, np.random.default_rng(reset_seed)) for env, reset_seed in zip(envs, reset_seeds)
+            _Slot(env, np.random.default_rng(reset_seed), is_mixed=index >= len(envs) - num_mixed)
+            for index, (env, reset_seed) in enumerate(zip(envs, reset_seeds))
         ]
+        self._num_fixed = len(envs) - num_mixed
         self._num_student_steps = 0
-        self._num_env_steps = 0
+        self._num_fixed_steps = 0
 
     def collect(self, policy: SearchPolicy, num_steps: int, policy_version: int = 0) -> Collected:
         """Takes `num_steps` steps in every environment. Episodes run on from call to call.
@@ -113,6 +120,7 @@ class SearchActor:
             slot.first_step = 0
         for step in range(num_steps):
             self._start_missing_episodes(step)
+            self._redraw_mixed()
             reference_set = self._search(policy, policy_version)
             sets.append(reference_set)
             metrics.append(_diagnostics(self.operator))
@@ -120,8 +128,8 @@ class SearchActor:
             is_labelled = np.isfinite(reference_set.value) & np.isfinite(reference_set.policy_value)
             for index, slot in enumerate(self._slots):
                 record, is_sound = _step_slot(slot, actions[index])
-                self._num_env_steps += 1
-                self._num_student_steps += slot.is_student
+                self._num_fixed_steps += not slot.is_mixed
+                self._num_student_steps += slot.is_student and not slot.is_mixed
                 if not (is_sound and is_labelled[index]):
                     is_kept[slot.first_step : step + 1, index] = False
                     num_dropped += 1
@@ -143,7 +151,7 @@ class SearchActor:
         return {
             "generator": self._generator.bit_generator.state,
             "reset_generators": [slot.generator.bit_generator.state for slot in self._slots],
-            "num_env_steps": self._num_env_steps,
+            "num_fixed_steps": self._num_fixed_steps,
             "num_student_steps": self._num_student_steps,
         }
 
@@ -164,27 +172,39 @@ class SearchActor:
         for slot, generator_state in zip(self._slots, state["reset_generators"]):
             slot.generator.bit_generator.state = generator_state
             slot.is_running = False
-        self._num_env_steps = state["num_env_steps"]
+        self._num_fixed_steps = state["num_fixed_steps"]
         self._num_student_steps = state["num_student_steps"]
 
     def _start_missing_episodes(self, step: int) -> None:
         """Resets the environments that have no running episode, and settles who acts in them."""
-        num_students = sum(slot.is_student for slot in self._slots if slot.is_running)
+        num_students = sum(slot.is_student for slot in self._slots if slot.is_running and not slot.is_mixed)
         for slot in self._slots:
             if slot.is_running:
                 continue
-            slot.is_student = is_student_next(
-                num_students,
-                len(self._slots),
-                fraction=self.config.student_fraction,
-                num_student_steps=self._num_student_steps,
-                num_env_steps=self._num_env_steps,
-            )
-            num_students += slot.is_student
+            if slot.is_mixed:
+                slot.is_student = self._draw_student()
+            else:
+                slot.is_student = is_student_next(
+                    num_students,
+                    self._num_fixed,
+                    fraction=self.config.student_fraction,
+                    num_student_steps=self._num_student_steps,
+                    num_env_steps=self._num_fixed_steps,
+                )
+                num_students += slot.is_student
             observation, _ = slot.env.reset(seed=int(slot.generator.integers(2**31)))
             slot.is_running, slot.observation = True, np.asarray(observation, np.float32)
             slot.episode_return, slot.num_steps, slot.first_step = 0.0, 0, step
             slot.start_sec = time.perf_counter()
+
+    def _redraw_mixed(self) -> None:
+        """Draws anew who acts in the mixed environments whose segment ends, as a geometric clock says."""
+        for slot in self._slots:
+            if slot.is_mixed and self._generator.random() * self.config.mean_segment_steps < 1.0:
+                slot.is_student = self._draw_student()
+
+    def _draw_student(self) -> bool:
+        return bool(self._generator.random() < self.config.student_fraction)
 
     def _search(self, policy: SearchPolicy, policy_version: int) -> ReferenceSet:
         observation = np.stack([slot.observation for slot in self._slots])
@@ -211,8 +231,8 @@ def is_student_next(
       num_students: environments acted by the student now, without the one that starts.
       num_envs: number of environments.
       fraction: share meant for the student.
-      num_student_steps: steps the student has acted so far.
-      num_env_steps: all steps so far.
+      num_student_steps: steps the student has acted so far in these environments.
+      num_env_steps: all steps so far in these environments.
     """
     wanted = fraction * num_envs
     if num_students + 1 <= wanted:
@@ -236,7 +256,7 @@ def _step_slot(slot: _Slot, action: np.ndarray) -> tuple[EpisodeRecord | None, b
         episode_return=slot.episode_return,
         num_steps=slot.num_steps,
         duration_sec=time.perf_counter() - slot.start_sec,
-        acted_by="student" if slot.is_student else "search",
+        acted_by="mixed" if slot.is_mixed else "student" if slot.is_student else "search",
         terminated=step.terminated,
     )
     return record, True

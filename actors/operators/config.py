@@ -117,10 +117,15 @@ class ActingConfig:
       student_fraction: share of the environments in which the policy itself acts; in the others actions are
         drawn from the improved policy. All states are searched.
       student_noise_scale: noise of the policy where it acts: 0 is its mode-like action, 1 its distribution.
+      mixed_fraction: share of the environments in which whoever acts is drawn anew within episodes, the student
+        with probability `student_fraction`.
+      mean_segment_steps: mean number of environment steps between those draws, at least 1.
     """
 
     student_fraction: float = 0.5
     student_noise_scale: float = 0.3
+    mixed_fraction: float = 0.0
+    mean_segment_steps: float = 30.0
 
     def __post_init__(self) -> None:
         """Checks the settings.
@@ -129,6 +134,9 @@ class ActingConfig:
           ValueError: naming the setting, what was expected and what came.
         """
         _check_fraction("student_fraction", self.student_fraction)
+        _check_fraction("mixed_fraction", self.mixed_fraction)
+        if not self.mean_segment_steps >= 1.0:
+            raise ValueError(f"`mean_segment_steps` must be at least 1, got {self.mean_segment_steps}")
         if not self.student_noise_scale >= 0.0:
             raise ValueError(f"`student_noise_scale` must not be negative, got {self.student_noise_scale}")
 

@@ -247,3 +247,26 @@ def test_bad_calls_are_named():
         SearchActor([], PointMassSimulator(), None)
     with pytest.raises(ValueError, match="`num_steps` must be at least 1, got 0"):
         _actor([PointMassEnv()]).collect(LinearPolicy(), 0)
+
+
+def test_mixed_environments_change_hands_within_an_episode():
+    """Segments last `mean_segment_steps` on average, the student acts its share, and the rest stay fixed."""
+    envs = [PointMassEnv(1, max_steps=10_000) for _ in range(4)]
+    config = ActingConfig(student_fraction=0.5, mixed_fraction=0.5, mean_segment_steps=4.0)
+    actor = _actor(envs, config)
+    acted = []
+    for _ in range(400):
+        actor.collect(LinearPolicy(), 1)
+        acted.append([slot.is_student for slot in actor._slots])
+    share, changes = np.mean(acted, axis=0), np.abs(np.diff(np.array(acted, int), axis=0)).mean(axis=0)
+    assert sorted(share[:2]) == [0.0, 1.0] and not changes[:2].any()
+    np.testing.assert_allclose(share[2:], 0.5, atol=0.15)
+    # A redraw after every fourth step changes hands every second time.
+    np.testing.assert_allclose(changes[2:], 1 / 8, atol=0.05)
+
+
+def test_mixed_episodes_are_told_apart():
+    """An episode acted by both counts for neither's return."""
+    config = ActingConfig(mixed_fraction=1.0, mean_segment_steps=2.0)
+    collected = _actor([PointMassEnv(1, max_steps=4)], config).collect(LinearPolicy(), 4)
+    assert [record.acted_by for record in collected.episodes] == ["mixed"]
