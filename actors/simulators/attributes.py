@@ -1,6 +1,7 @@
 """Copies of the Python attributes in which an environment keeps state beside its physics."""
 
 import copy
+import functools
 import types
 from typing import Any
 
@@ -54,12 +55,22 @@ def copy_attributes(attributes: dict[str, Any]) -> dict[str, Any]:
     return {
         name: _copy_value(value)
         for name, value in attributes.items()
-        if name not in _CONSTANT_NAMES and not isinstance(value, _CONSTANT_TYPES)
+        if name not in _CONSTANT_NAMES and not _is_constant(type(value))  # type: ignore[arg-type]
     }
 
 
+@functools.cache
+def _is_constant(kind: type) -> bool:
+    return issubclass(kind, _CONSTANT_TYPES)
+
+
+@functools.cache
+def _is_immutable(kind: type) -> bool:
+    return issubclass(kind, _IMMUTABLE_TYPES)
+
+
 def _copy_value(value: Any) -> Any:
-    if isinstance(value, _IMMUTABLE_TYPES):
+    if _is_immutable(type(value)):  # type: ignore[arg-type]
         return value
     if isinstance(value, np.ndarray) and value.dtype != object:
         return value.copy()

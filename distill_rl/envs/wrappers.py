@@ -142,7 +142,8 @@ def _vector_size(name: str, space: spaces.Space) -> int:
         return sum(_vector_size(f"{name}[{key!r}]", item) for key, item in space.spaces.items())
     if not isinstance(space, spaces.Box):
         raise ValueError(f"`{name}` must be an array of numbers (a Box), got {space}")
-    if len(space.shape) > 2 or (len(space.shape) == 2 and space.dtype == np.uint8):
+    num_axes = sum(length > 1 for length in space.shape)
+    if num_axes > 2 or (num_axes == 2 and space.dtype == np.uint8):
         raise ValueError(
             f"`{name}` must be a vector, got an image of shape {list(space.shape)} and {space.dtype}"
         )

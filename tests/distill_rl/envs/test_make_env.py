@@ -142,6 +142,12 @@ def test_images_are_refused(space: spaces.Space) -> None:
         make_env(ToyEnv, env_config={"observation_space": space})
 
 
+def test_small_arrays_are_no_images() -> None:
+    """Matrices, and arrays with axes of length 1, are flattened."""
+    space = spaces.Dict(a=spaces.Box(-1, 1, (1, 6, 2)), b=spaces.Box(-1, 1, (2, 2)))
+    assert make_env(ToyEnv, env_config={"observation_space": space}).observation_space.shape == (16,)
+
+
 def test_other_observations_are_refused() -> None:
     """Observations that are no arrays of numbers are an error."""
     with pytest.raises(ValueError, match="must be an array of numbers"):
