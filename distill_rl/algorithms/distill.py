@@ -80,6 +80,11 @@ class Distill(Algorithm):
             self._learning = RemoteLearning(self.learner_group, loop.request_timeout_sec)
         self._publish_now()
 
+    @property
+    def pending(self) -> list[ray.ObjectRef]:
+        """References to what is at work in the background: fragments and updates in flight."""
+        return [*self._sampler.pending, *self._learning.pending]
+
     def training_step(self) -> None:
         """Takes what actors and learners have ready, hands on what is owed, and returns.
 
@@ -198,7 +203,7 @@ class Distill(Algorithm):
                 return
             self._sampler.check()
             self._learning.check()
-            pending = [*self._sampler.pending, *self._learning.pending]
+            pending = self.pending
             if pending:
                 ray.wait(pending, num_returns=1, timeout=_WAIT_SLICE_SEC, fetch_local=False)
             else:

@@ -86,6 +86,21 @@ def report(run: Annotated[Path, typer.Argument(help="Run folder, finished or not
 
 
 @app.command()
+def reproduce(
+    name: Annotated[str, typer.Argument(help="Name of an experiment, such as learning_curves.")],
+    scale: Annotated[str, typer.Option(help="tiny (seconds), small (minutes) or full.")] = "small",
+    out: Annotated[Path | None, typer.Option(help="Folder; by default results/NAME.")] = None,
+) -> None:
+    """Runs an experiment; writes results.json, table.md and figures. Finished parts are kept."""
+    with _told_in_one_line():
+        from distill_rl.cli.reproduce import reproduce as reproduce_experiment
+
+        paths = reproduce_experiment(name, scale, out or Path("results") / name, typer.echo)
+    for path in paths:
+        typer.echo(path)
+
+
+@app.command()
 def presets() -> None:
     """Lists the presets."""
     from distill_rl.cli.presets import load_preset, preset_names

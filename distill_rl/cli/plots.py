@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 Rows = Sequence[Mapping[str, Any]]
 
 _STUDENT, _SEARCH, _REFERENCE, _OTHER = "#1f6fd6", "#d9730d", "#8a8f98", "#0f8a5f"
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "figure.dpi": 130,
     "figure.facecolor": "white",
     "font.size": 10,
@@ -55,7 +55,7 @@ def _format_tick(value: float, _: int) -> str:
     return f"{value:g}"
 
 
-_TICKS = FuncFormatter(_format_tick)
+TICKS = FuncFormatter(_format_tick)
 
 
 def draw_plots(rows: Rows, summary: Mapping[str, Any], folder: str | Path) -> list[Path]:
@@ -81,7 +81,7 @@ def draw_plots(rows: Rows, summary: Mapping[str, Any], folder: str | Path) -> li
         "staleness": lambda: _panels(rows, _STALENESS),
     }
     paths = []
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for name, draw in figures.items():
             figure = draw()
             if figure is not None:
@@ -150,10 +150,10 @@ def _panels(rows: Rows, titles: Mapping[str, str], log_scale: bool = False) -> F
         axis.set_title(titles[name])
         if log_scale and (y > 0).all():
             axis.set_yscale("log")
-            axis.yaxis.set_minor_formatter(_TICKS)
+            axis.yaxis.set_minor_formatter(TICKS)
         else:
             axis.set_ylim(bottom=min(0.0, y.min()), top=1.1 * y.max() if y.max() > 0 else 1.0)
-        axis.yaxis.set_major_formatter(_TICKS)
+        axis.yaxis.set_major_formatter(TICKS)
         _label_x(axis, "elapsed_sec")
     return figure
 
@@ -177,7 +177,7 @@ def _label_x(axis: Axes, x_name: str) -> None:
     axis.set_xlabel(_X_LABELS[x_name])
     axis.set_xlim(left=0.0)
     if x_name != "elapsed_sec":
-        axis.xaxis.set_major_formatter(_TICKS)
+        axis.xaxis.set_major_formatter(TICKS)
 
 
 def _leave_room_above(axis: Axes) -> None:
