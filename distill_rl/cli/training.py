@@ -96,7 +96,7 @@ def run_training(
         run.create(overwrite)
     run.write_config(dump_sections(dict(sections)))
     progress = ProgressLine(console or Console())
-    with _ray(), StopRequest() as stop:
+    with _ray(run.path), StopRequest() as stop:
         return _Training(config, settings, run, store, progress, stop).run(checkpoint)
 
 
@@ -224,7 +224,7 @@ class _Training:
 
 
 @contextlib.contextmanager
-def _ray() -> Iterator[None]:
+def _ray(folder: Path) -> Iterator[None]:
     """Connects to Ray, or starts it, and stops what it started.
 
     RLlib needs it even where there is only one process, and would otherwise start it with a dashboard.
@@ -232,6 +232,14 @@ def _ray() -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
+    supervised(_start_ray, folder)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start_ray() -> None:
     env_vars = {name: os.environ[name] for name in _WORKER_ENV_VARS if name in os.environ}
     logging.getLogger("ray").setLevel(logging.ERROR)
     ray.init(
@@ -240,7 +248,3 @@ def _ray() -> Iterator[None]:
         logging_level=logging.ERROR,
         log_to_driver=False,
     )
-    try:
-        yield
-    finally:
-        ray.shutdown()
