@@ -12,20 +12,6 @@ from system_config import make_config
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
 
-class _CrashingPendulum(gym.Wrapper):
-    """Raises at its second episode."""
-
-    def __init__(self, **kwargs):
-        super().__init__(gym.make("Pendulum-v1", max_episode_steps=10))
-        self._num_resets = 0
-
-    def reset(self, **kwargs):
-        self._num_resets += 1
-        if self._num_resets > 1:
-            raise RuntimeError("the second episode is broken")
-        return self.env.reset(**kwargs)
-
-
 def _runner_handles(algorithm):
     return algorithm.env_runner_group._worker_manager.actors()
 
@@ -65,7 +51,21 @@ def test_killed_store_is_replaced(ray_cluster):
 
 def test_environment_that_breaks_is_named(ray_cluster):
     """An environment's own error reaches the caller."""
-    tune.register_env("crashing", lambda context: _CrashingPendulum())
+
+    class CrashingPendulum(gym.Wrapper):
+        """Raises at its second episode."""
+
+        def __init__(self, **kwargs):
+            super().__init__(gym.make("Pendulum-v1", max_episode_steps=10))
+            self._num_resets = 0
+
+        def reset(self, **kwargs):
+            self._num_resets += 1
+            if self._num_resets > 1:
+                raise RuntimeError("the second episode is broken")
+            return self.env.reset(**kwargs)
+
+    tune.register_env("crashing", lambda context: CrashingPendulum())
     config = make_config(num_env_runners=1).environment("crashing", env_config={})
     config.search(horizon_steps=1, hold_steps=1).loop(max_consecutive_failures=1)
     algorithm = config.build_algo()
