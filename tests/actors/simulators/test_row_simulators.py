@@ -348,3 +348,21 @@ def test_states_that_are_dropped_lend_their_memory_again() -> None:
         assert len(distinct) == 4 + 1
         del rollout
         assert len(simulator._pool) == 4
+
+
+@pytest.mark.parametrize("frame_skip", [1, 5])
+@pytest.mark.parametrize("num_before", [0, 1])
+def test_divergence_that_mujoco_would_hide_is_seen(
+    frame_skip: int, num_before: int, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither MuJoCo's silent reset nor huge finite numbers pass for a sound step, even the second time."""
+    monkeypatch.chdir(tmp_path)
+    env, speed = make_live("HalfCheetah-v5", env_config={"frame_skip": frame_skip}), 2e10
+    simulator = DataCopySimulator(env)
+    data, action = env.unwrapped.data, np.zeros((1, 6), np.float32)
+    for _ in range(num_before):
+        data.qvel[:] = speed
+        env.step(action[0])
+    data.qvel[:] = speed
+    result = simulator.step(rows(simulator, env, 1), action)
+    assert np.isnan(result.reward[0]) and np.isnan(result.observation).all()
