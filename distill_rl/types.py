@@ -28,12 +28,14 @@ class ReferenceSet:
 
     * `mass`: `log_probs` is a distribution over the `N` candidates (sums to one) and `log_proposals` is zero;
       this is what a search returns.
-    * `density`: `log_probs` is a log-density and `log_proposals` the log-density the candidates were drawn from.
+    * `density`: `log_probs` is a log-density and `log_proposals` the log-density the candidates were drawn
+      from.
 
     Attributes:
       observation: states the sets belong to. Shape `[B, O]`, float32.
       actions: candidates, normalised to [-1, 1]. Shape `[B, N, A]`, float32.
-      log_probs: log p*(a_i | s) under the improved policy. Shape `[B, N]`; `-inf` marks a candidate of no mass.
+      log_probs: log p*(a_i | s) under the improved policy; `-inf` marks a candidate of no mass. Shape
+        `[B, N]`.
       log_proposals: log q(a_i | s) the candidates were drawn from. Shape `[B, N]`.
       value: value of the improved policy, in (discounted) reward units. Shape `[B]`.
       policy_value: value of the policy that proposed, the target of its value function. Shape `[B]`.

@@ -117,8 +117,8 @@ class ActingConfig:
       student_fraction: share of the environments in which the policy itself acts; in the others actions are
         drawn from the improved policy. All states are searched.
       student_noise_scale: noise of the policy where it acts: 0 is its mode-like action, 1 its distribution.
-      mixed_fraction: share of the environments in which whoever acts is drawn anew within episodes, the student
-        with probability `student_fraction`.
+      mixed_fraction: share of the environments in which whoever acts is drawn anew within episodes, the
+        student with probability `student_fraction`.
       mean_segment_steps: mean number of environment steps between those draws, at least 1.
     """
 
