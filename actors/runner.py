@@ -50,6 +50,8 @@ class SearchEnvRunner(SingleAgentEnvRunner):
     spaces. A fragment is searched with one version of the weights, pulled before it starts.
     """
 
+    env: Any  # RLlib's vector environment
+
     def __init__(self, **kwargs: Any) -> None:
         self._actor: SearchActor | None = None
         self._token: Any = None
@@ -159,8 +161,8 @@ class SearchEnvRunner(SingleAgentEnvRunner):
             self._search_envs = [self._make_one_env() for _ in range(num_envs)]
             operator = self._make_operator(self._search_envs[0])
             acting = self.config.part(ActingConfig)
-            entropy = np.random.SeedSequence().entropy if self._seed is None else self._seed
-            seed = int(np.random.SeedSequence([entropy, sequence]).generate_state(1)[0])
+            entropy = np.random.SeedSequence().generate_state(1)[0] if self._seed is None else self._seed
+            seed = int(np.random.SeedSequence([int(entropy), sequence]).generate_state(1)[0])
             self._actor = SearchActor(self._search_envs, operator.simulator, operator, acting, seed)
         return self._actor
 

@@ -119,5 +119,5 @@ def _normalise_reward(env: gym.Env) -> gym.Env:
     """Scales rewards by the running deviation of the discounted return; for training only."""
     normalised = gym.wrappers.NormalizeReward(env, gamma=_DISCOUNT)
     return gym.wrappers.TransformReward(
-        normalised, lambda reward: float(np.clip(reward, -_REWARD_CLIP, _REWARD_CLIP))
+        normalised, lambda reward: min(max(float(reward), -_REWARD_CLIP), _REWARD_CLIP)
     )
