@@ -6,7 +6,6 @@ Where RLlib has no such setting, or a fixed time leaves it no meaning, the depar
 from typing import Any
 
 import gymnasium as gym
-import numpy as np
 from ray import tune
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.algorithms.ppo import PPOConfig
