@@ -7,6 +7,9 @@ from typing import Any
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, EVALUATION_RESULTS, LEARNER_RESULTS
 
+STUDENT_EVALUATION = "evaluation/student_return"
+"""Return of whole episodes of the student without noise."""
+
 _EVALUATED = "episode_return_mean"
 
 
@@ -23,7 +26,7 @@ def collect_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     learner = result.get(LEARNER_RESULTS, {}).get(DEFAULT_MODULE_ID, {})
     evaluation = result.get(EVALUATION_RESULTS, {})
     evaluated = {
-        "evaluation/student_return": evaluation.get(ENV_RUNNER_RESULTS, {}).get(_EVALUATED),
+        STUDENT_EVALUATION: evaluation.get(ENV_RUNNER_RESULTS, {}).get(_EVALUATED),
         "evaluation/search_return": evaluation.get("search_policy", {}).get(_EVALUATED),
     }
     values = {**result["loop"], **{f"learner/{name}": value for name, value in learner.items()}, **evaluated}

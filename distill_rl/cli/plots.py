@@ -32,6 +32,13 @@ STYLE: dict[Any, Any] = {
     "lines.linewidth": 1.8,
     "legend.frameon": False,
 }
+_EVALUATED: dict[str, Any] = {
+    "color": _STUDENT,
+    "linestyle": ":",
+    "marker": "o",
+    "markersize": 5,
+    "label": "student, evaluated without noise",
+}
 _X_LABELS = {"elapsed_sec": "wall clock (minutes)", "env_steps": "environment steps"}
 _THROUGHPUT = {
     "env_steps_per_sec": "Environment steps per second",
@@ -107,19 +114,21 @@ def _returns(rows: Rows, summary: Mapping[str, Any], x_name: str) -> Figure | No
         "search": (_SEARCH, *series(rows, x_name, "search_return")),
         "student": (_STUDENT, *series(rows, x_name, "student_return")),
     }
-    if not any(len(x) for _, x, _ in curves.values()):
+    evaluated_x, evaluated_y = series(rows, x_name, "evaluation/student_return")
+    if not any(len(x) for x in (evaluated_x, *(x for _, x, _ in curves.values()))):
         return None
     figure, axes = _figure(1)
     for label, (color, x, y) in curves.items():
         axes[0].plot(x / _x_scale(x_name), y, color=color, label=label)
+    if len(evaluated_x):
+        axes[0].plot(evaluated_x / _x_scale(x_name), evaluated_y, **_EVALUATED)
     untrained = summary.get("untrained_return")
     if untrained is not None:
         axes[0].axhline(untrained, color=_REFERENCE, linestyle="--", linewidth=1.2, label="untrained")
     axes[0].set_title("Episode return over " + _X_LABELS[x_name].partition(" (")[0])
     axes[0].set_ylabel("mean return of the last episodes")
     _label_x(axes[0], x_name)
-    axes[0].legend(loc="upper left")
-    _leave_room_above(axes[0])
+    figure.legend(loc="outside lower center", ncols=4)
     return figure
 
 
@@ -178,9 +187,3 @@ def _label_x(axis: Axes, x_name: str) -> None:
     axis.set_xlim(left=0.0)
     if x_name != "elapsed_sec":
         axis.xaxis.set_major_formatter(TICKS)
-
-
-def _leave_room_above(axis: Axes) -> None:
-    """Keeps the legend off the curves."""
-    low, high = axis.get_ylim()
-    axis.set_ylim(low, high + 0.12 * (high - low))

@@ -13,6 +13,8 @@ class RunSettings:
       time_limit_sec: seconds of training, over all resumes together; the evaluation at the end comes on top.
       max_env_steps: environment steps after which training stops earlier; None for no such limit.
       checkpoint_interval_sec: seconds between checkpoints.
+      num_progress_episodes: episodes of the student after each checkpoint, for the learning curve; 0 for
+        none.
       num_checkpoints: how many of the newest checkpoints are kept.
       num_evaluation_episodes: episodes of the untrained policy, of the student and of the search at the end;
         0 for no evaluation.
@@ -21,6 +23,7 @@ class RunSettings:
     time_limit_sec: float = 900.0
     max_env_steps: int | None = None
     checkpoint_interval_sec: float = 60.0
+    num_progress_episodes: int = 4
     num_checkpoints: int = 3
     num_evaluation_episodes: int = 10
 
@@ -34,7 +37,6 @@ class RunSettings:
             check_positive(name, getattr(self, name))
         if self.max_env_steps is not None:
             check_positive("max_env_steps", self.max_env_steps)
-        if self.num_evaluation_episodes < 0:
-            raise ValueError(
-                f"`num_evaluation_episodes` must not be negative, got {self.num_evaluation_episodes}"
-            )
+        for name in ("num_progress_episodes", "num_evaluation_episodes"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")

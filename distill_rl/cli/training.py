@@ -25,7 +25,7 @@ from distill_rl.cli.evaluation import (
     policy_metadata,
 )
 from distill_rl.cli.failure import resume_command, supervised
-from distill_rl.cli.metrics import collect_metrics, student_search_ratio, summarise
+from distill_rl.cli.metrics import STUDENT_EVALUATION, collect_metrics, student_search_ratio, summarise
 from distill_rl.cli.presets import dump_sections
 from distill_rl.cli.progress import ProgressLine
 from distill_rl.cli.report import write_report
@@ -126,7 +126,7 @@ class _Training:
         try:
             if self._iteration == 0:
                 self._save(algorithm)
-                self._untrained_return = self._evaluate_student()
+                self._untrained_return = self._evaluate_student(self._settings.num_evaluation_episodes)
             self._train(algorithm)
             self._save(algorithm)
         finally:
@@ -163,10 +163,13 @@ class _Training:
                 self._env_steps = int(metrics["env_steps"])
                 metrics["elapsed_sec"] = self._elapsed_sec()
                 metrics["checkpoint_age_sec"] = time.monotonic() - self._saved_sec
-                writer.log(metrics, self._iteration)
-                self._progress.update(metrics)
                 if metrics["checkpoint_age_sec"] >= self._settings.checkpoint_interval_sec:
                     self._save(algorithm)
+                    student_return = self._evaluate_student(self._settings.num_progress_episodes)
+                    if student_return is not None:
+                        metrics[STUDENT_EVALUATION] = student_return
+                writer.log(metrics, self._iteration)
+                self._progress.update(metrics)
 
     def _is_over(self) -> bool:
         max_env_steps = self._settings.max_env_steps
@@ -199,8 +202,7 @@ class _Training:
         # Also after a failure: a full disk is not tried again after every iteration.
         self._saved_sec = time.monotonic()
 
-    def _evaluate_student(self) -> float | None:
-        num_episodes = self._settings.num_evaluation_episodes
+    def _evaluate_student(self, num_episodes: int) -> float | None:
         if not num_episodes or self._store.latest() is None:
             return None
         return evaluate_student(load_policy(self._run.path), num_episodes).mean_return
@@ -214,7 +216,7 @@ class _Training:
         if num_episodes and checkpoint is not None:
             self._progress.note(f"evaluating {num_episodes} episodes of the student and of the search")
             search = evaluate_run_search(load_networks(checkpoint), self._config, num_episodes)
-            summary["student_return"] = self._evaluate_student()
+            summary["student_return"] = self._evaluate_student(num_episodes)
             summary["search_return"] = search.mean_return
         summary["student_search_ratio"] = student_search_ratio(summary)
         summary |= policy_metadata(self._config) | {"seed": self._config.seed}

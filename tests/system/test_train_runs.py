@@ -107,6 +107,16 @@ def test_a_resumed_run_goes_on_where_it_stopped(ray_cluster, tmp_path):
     assert elapsed == sorted(elapsed)
 
 
+def test_the_student_is_evaluated_after_each_checkpoint(ray_cluster, tmp_path):
+    """The learning curve has a point for each, none in between; zero episodes leave it out."""
+    _train(tmp_path / "with", 128, checkpoint_interval_sec=1e-6, num_progress_episodes=1)
+    rows = read_metrics(RunFolder(tmp_path / "with").metrics_path)
+    assert all(0.0 <= row["evaluation/student_return"] <= 1000.0 for row in rows)
+    _train(tmp_path / "without", 64, checkpoint_interval_sec=1e-6, num_progress_episodes=0)
+    rows = read_metrics(RunFolder(tmp_path / "without").metrics_path)
+    assert all("evaluation/student_return" not in row for row in rows)
+
+
 def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(ray_cluster, tmp_path, caplog):
     """One flipped byte: resuming warns and goes on from the previous checkpoint."""
     _train(tmp_path, 128, checkpoint_interval_sec=1e-6, num_evaluation_episodes=0)
