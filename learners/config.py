@@ -21,7 +21,7 @@ class DistillationConfig:
     """`endpoint`, `consistency` or `denoising`."""
     posterior: str = "proposal_corrected"
     """`proposal_corrected`, `importance`, `gumbel` or `single_sample`; `endpoint` takes the first two."""
-    num_noises: int = 2
+    num_noises: int = 1
     """Noise draws for each state of a batch."""
     num_ode_steps: int = 8
     """`endpoint`: evaluations of the closed-form posterior mean along the ODE."""
@@ -45,7 +45,7 @@ class DistillationConfig:
     """Hidden layers of the policy and of the value network."""
     batch_size: int = 256
     """States of a batch."""
-    learning_rate: float = 1e-3
+    learning_rate: float = 2e-3
     """Step size of Adam."""
     ema_decay: float = 0.99
     """Decay of the averaged weights, which act, bootstrap and serve as the target."""

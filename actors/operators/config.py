@@ -124,7 +124,7 @@ class ActingConfig:
 
     student_fraction: float = 0.5
     student_noise_scale: float = 0.3
-    mixed_fraction: float = 0.0
+    mixed_fraction: float = 0.5
     mean_segment_steps: float = 30.0
 
     def __post_init__(self) -> None:

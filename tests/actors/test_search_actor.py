@@ -28,7 +28,7 @@ class RecordingBandit(RootBandit):
         return self.answers[-1]
 
 
-def _actor(envs, acting=None, seed=0, **simulator_settings):
+def _actor(envs, acting=ActingConfig(mixed_fraction=0.0), seed=0, **simulator_settings):
     simulator = PointMassSimulator(envs[0].action_space.shape[0], **simulator_settings)
     return SearchActor(envs, simulator, RecordingBandit(simulator, SEARCH), acting, seed)
 
@@ -53,7 +53,7 @@ def test_every_state_is_labelled():
 def test_students_act_with_the_policy_and_search_from_the_candidates():
     """Half of the environments take the policy's action at its noise scale; the others take candidates."""
     envs = [PointMassEnv(1) for _ in range(4)]
-    actor = _actor(envs, ActingConfig(student_fraction=0.5, student_noise_scale=0.0))
+    actor = _actor(envs, ActingConfig(student_fraction=0.5, student_noise_scale=0.0, mixed_fraction=0.0))
     actor.collect(LinearPolicy(), 5)
     num_students = 0
     for index, env in enumerate(envs):
@@ -70,7 +70,9 @@ def test_students_act_with_the_policy_and_search_from_the_candidates():
 def test_student_noise_scale_is_passed_on():
     """The student's own actions are asked for at `student_noise_scale`, once a step, for its half."""
     policy = LinearPolicy()
-    _actor([PointMassEnv(1) for _ in range(2)], ActingConfig(student_noise_scale=0.25)).collect(policy, 3)
+    _actor(
+        [PointMassEnv(1) for _ in range(2)], ActingConfig(student_noise_scale=0.25, mixed_fraction=0.0)
+    ).collect(policy, 3)
     assert policy.noise_scales.count(0.25) == 3
     assert set(policy.noise_scales) == {0.0, 0.25, 1.0}
 
@@ -93,7 +95,9 @@ def test_episodes_are_recorded():
 def test_termination_is_told_from_a_time_limit():
     """An episode that the environment ends is marked as terminated, and a new one starts."""
     envs = [PointMassEnv(1, limit=0.75, start=0.6)]
-    collected = _actor(envs, ActingConfig(1.0, 0.0), limit=0.75).collect(LinearPolicy(gain=-1.0), 8)
+    collected = _actor(envs, ActingConfig(1.0, 0.0, mixed_fraction=0.0), limit=0.75).collect(
+        LinearPolicy(gain=-1.0), 8
+    )
     # 0.6 -> 0.66 -> 0.726 -> 0.7986: three steps.
     assert [record.num_steps for record in collected.episodes] == [3, 3]
     assert all(record.terminated for record in collected.episodes)
@@ -105,7 +109,7 @@ def test_failed_physics_drops_the_episode(failure):
     """An exception of physics, or NaN, drops that episode's labels, is counted, and the run goes on."""
     bad = PointMassEnv(1, start=0.5, poison=0.65, failure=failure)
     envs = [bad, PointMassEnv(1, start=0.2)]
-    actor = _actor(envs, ActingConfig(1.0, 0.0))
+    actor = _actor(envs, ActingConfig(1.0, 0.0, mixed_fraction=0.0))
     collected = actor.collect(LinearPolicy(gain=-1.0), 7)
     # 0.5 -> 0.55 -> 0.605 -> 0.6655: the third step of an episode fails, twice in seven steps.
     assert collected.num_dropped_episodes == 2
@@ -118,7 +122,7 @@ def test_failed_physics_drops_the_episode(failure):
 def test_drop_keeps_labels_of_earlier_episodes():
     """Only the failed episode is dropped, not what its environment did before in the same fragment."""
     env = PointMassEnv(1, max_steps=2, start=0.2)
-    actor = _actor([env], ActingConfig(1.0, 0.0))
+    actor = _actor([env], ActingConfig(1.0, 0.0, mixed_fraction=0.0))
     policy = LinearPolicy(gain=0.0)
     actor.collect(policy, 1)
     env._failure, env._start, env._simulator._poison = PhysicsError("bad"), 0.9, 0.8
@@ -130,7 +134,7 @@ def test_drop_keeps_labels_of_earlier_episodes():
 def test_drop_reaches_back_to_the_start_of_the_fragment():
     """An episode that runs on from the last fragment loses all its labels in this one."""
     env = PointMassEnv(1, max_steps=3, start=0.2)
-    actor = _actor([env], ActingConfig(1.0, 0.0))
+    actor = _actor([env], ActingConfig(1.0, 0.0, mixed_fraction=0.0))
     policy = LinearPolicy(gain=0.0)
     assert len(actor.collect(policy, 5).reference_set) == 5  # the second episode starts in step 3
     env._max_steps, env._failure = 10, PhysicsError("bad")
@@ -142,7 +146,7 @@ def test_drop_reaches_back_to_the_start_of_the_fragment():
 def test_search_without_a_sound_candidate_drops_the_episode():
     """A state whose every simulation diverges has no label; its episode is dropped."""
     envs = [PointMassEnv(1, start=0.9), PointMassEnv(1, start=0.1)]
-    collected = _actor(envs, ActingConfig(0.0), poison=0.7).collect(LinearPolicy(), 2)
+    collected = _actor(envs, ActingConfig(0.0, mixed_fraction=0.0), poison=0.7).collect(LinearPolicy(), 2)
     assert collected.num_dropped_episodes == 2
     assert len(collected.reference_set.validate()) == 2
     assert (collected.reference_set.observation < 0.5).all()
@@ -205,7 +209,9 @@ def test_state_of_another_number_of_environments_is_refused():
 def test_student_share_of_steps(num_envs, fraction):
     """In the long run the student acts its fraction of the steps, whole number of environments or not."""
     envs = [PointMassEnv(1, max_steps=2) for _ in range(num_envs)]
-    collected = _actor(envs, ActingConfig(student_fraction=fraction)).collect(LinearPolicy(), 80)
+    collected = _actor(envs, ActingConfig(student_fraction=fraction, mixed_fraction=0.0)).collect(
+        LinearPolicy(), 80
+    )
     students = sum(record.acted_by == "student" for record in collected.episodes)
     np.testing.assert_allclose(students / len(collected.episodes), fraction, atol=0.05)
 
