@@ -48,5 +48,5 @@ def test_summary_round_trip(tmp_path):
 
 def test_require_run_names_what_is_missing(tmp_path):
     """A path that is no run folder gives one clear line."""
-    with pytest.raises(ValueError, match="must be a run folder, got no config in it"):
+    with pytest.raises(ValueError, match="must be a run folder, got no config"):
         RunFolder(tmp_path).require_run()
