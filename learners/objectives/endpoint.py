@@ -25,7 +25,7 @@ class EndpointObjective:
     """
 
     is_corrected: bool = True
-    num_noises: int = 2
+    num_noises: int = 1
     num_ode_steps: int = 8
 
     @classmethod

@@ -28,7 +28,10 @@ class RecordingBandit(RootBandit):
         return self.answers[-1]
 
 
-def _actor(envs, acting=ActingConfig(mixed_fraction=0.0), seed=0, **simulator_settings):
+FIXED = ActingConfig(mixed_fraction=0.0)
+
+
+def _actor(envs, acting=FIXED, seed=0, **simulator_settings):
     simulator = PointMassSimulator(envs[0].action_space.shape[0], **simulator_settings)
     return SearchActor(envs, simulator, RecordingBandit(simulator, SEARCH), acting, seed)
 

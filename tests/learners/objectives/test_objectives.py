@@ -82,7 +82,7 @@ def test_endpoint_loss_is_the_distance_to_the_ode_end_points(policies):
     ):
         ends = reference_endpoints(batch.actions, log_weights, noise, num_steps=8)
         expected = ((predicted - ends) ** 2).sum() / 12
-        loss_fn = make_objective(DistillationConfig(posterior=posterior))
+        loss_fn = make_objective(DistillationConfig(posterior=posterior, num_noises=2))
         loss = loss_fn(policy, target, batch, update=0, generator=_generator())
         torch.testing.assert_close(loss, expected)
 
