@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from distill_rl.cli.experiments.base import Rows
 from distill_rl.cli.plots import STYLE, TICKS
@@ -93,6 +94,8 @@ def _draw_panel(axis: Axes, rows: Rows, x_name: str) -> None:
             axis.fill_between(x, low, high, color=curve.color, alpha=0.15, linewidth=0)
     if is_logarithmic:
         axis.set_xscale("log")
+        axis.xaxis.set_major_formatter(TICKS)
+        axis.xaxis.set_minor_formatter(NullFormatter())
     else:
         axis.set_xlim(left=0.0)
         axis.xaxis.set_major_formatter(TICKS)
