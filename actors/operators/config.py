@@ -122,7 +122,7 @@ class ActingConfig:
       mean_segment_steps: mean number of environment steps between those draws, at least 1.
     """
 
-    student_fraction: float = 0.5
+    student_fraction: float = 0.7
     student_noise_scale: float = 0.3
     mixed_fraction: float = 0.5
     mean_segment_steps: float = 30.0
