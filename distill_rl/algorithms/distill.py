@@ -248,7 +248,6 @@ class Distill(Algorithm):
             sequence=header.sequence,
             policy_version=header.policy_version,
             num_sets=header.num_sets,
-            now=self.loop_metrics.policy_version,
         )
         self.loop_metrics.add_fragment(header)
         self.metrics.aggregate([header.metrics], key=ENV_RUNNER_RESULTS)
@@ -277,6 +276,7 @@ class Distill(Algorithm):
     def _publish(self, policy_version: int, weights: dict[str, Any]) -> None:
         """Gives weights to the runners: to the store that remote ones pull from, or to the local one."""
         self.loop_metrics.policy_version = policy_version
+        self._gate.publish(policy_version)
         if isinstance(self._sampler, LocalSampler):
             self.env_runner.set_weights_of(policy_version, weights)
             return

@@ -1,6 +1,9 @@
 """Decides which fragments the learner sees: each one once, and none that is too old."""
 
+import bisect
 from typing import Any
+
+_MAX_REMEMBERED_VERSIONS = 10_000
 
 
 class FragmentGate:
@@ -22,7 +25,9 @@ class FragmentGate:
         self._max_policy_lag = max_policy_lag
         self._next_sequence: dict[int, int] = {}
         self._awaited: dict[int, set[int]] = {}
+        self._published: list[int] = []
         self._lags: list[int] = []
+        self._version_lags: list[int] = []
         self.num_accepted = 0
         self.num_duplicates = 0
         self.num_stale = 0
@@ -42,33 +47,43 @@ class FragmentGate:
         self.num_lost += lost
         return lost
 
-    def accept(self, *, actor_id: int, sequence: int, policy_version: int, num_sets: int, now: int) -> bool:
+    def publish(self, policy_version: int) -> None:
+        """Notes that weights of a version went out; after a restore, that of an earlier one."""
+        del self._published[bisect.bisect_left(self._published, policy_version) :]
+        self._published.append(policy_version)
+        del self._published[:-_MAX_REMEMBERED_VERSIONS]
+
+    def accept(self, *, actor_id: int, sequence: int, policy_version: int, num_sets: int) -> bool:
         """Returns whether the learner should see a fragment, and counts it.
+
+        Its lag is the number of updates, and of published versions, between its weights and the last ones
+        published.
 
         Args:
           actor_id: the actor it came from.
           sequence: the number it echoes.
           policy_version: version of the weights it was searched with.
           num_sets: reference sets in it.
-          now: version of the learner's weights.
         """
         awaited = self._awaited.get(actor_id, set())
         if sequence not in awaited:
             self.num_duplicates += 1
             return False
         awaited.remove(sequence)
-        lag = max(0, now - policy_version)
+        lag = max(0, self._published[-1] - policy_version) if self._published else 0
         if self._max_policy_lag is not None and lag > self._max_policy_lag:
             self.num_stale += 1
             self.num_stale_sets += num_sets
             return False
         self._lags.append(lag)
+        self._version_lags.append(len(self._published) - bisect.bisect_right(self._published, policy_version))
         self.num_accepted += 1
         return True
 
-    def pop_lags(self) -> list[int]:
-        """Returns the policy lags, in updates, of the fragments accepted since the last call."""
-        lags, self._lags = self._lags, []
+    def pop_lags(self) -> tuple[list[int], list[int]]:
+        """Returns the policy lags, in updates and in versions, of what was accepted since the last call."""
+        lags = self._lags, self._version_lags
+        self._lags, self._version_lags = [], []
         return lags
 
     def get_state(self) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class LoopConfig:
 
     updates_per_step: float = 0.5
     learning_starts: int = 256
-    updates_per_call: int = 16
+    updates_per_call: int = 32
     max_pending_updates: int = 256
     max_policy_lag: int | None = 2_000
     max_queued_fragments: int | None = None

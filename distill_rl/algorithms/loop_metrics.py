@@ -55,6 +55,7 @@ class LoopMetrics:
         self.returns = ReturnTracker(num_return_episodes)
         self._statistics: dict[str, float] = {}
         self._lags: list[int] = []
+        self._version_lags: list[int] = []
         self._reports: Sequence[LearnerReport] = ()
         self._last_time = time.monotonic()
         self._last_counts = (0, 0, 0, 0)
@@ -78,7 +79,9 @@ class LoopMetrics:
         self, *, gate: FragmentGate, ratio: UpdateRatio, queue: BoundedQueue, num_in_flight: int
     ) -> dict[str, float]:
         """Returns what a result shows; rates and lags are those since the last call, unknown values NaN."""
-        self._lags = gate.pop_lags() or self._lags
+        lags, version_lags = gate.pop_lags()
+        if lags:
+            self._lags, self._version_lags = lags, version_lags
         lost = sum(report.num_lost_fragments for report in self._reports)
         invalid = sum(report.num_invalid_sets for report in self._reports)
         return {
@@ -87,8 +90,9 @@ class LoopMetrics:
             "reference_sets": self.num_reference_sets,
             "updates": ratio.num_updates,
             "policy_version": self.policy_version,
-            "policy_lag_mean": sum(self._lags) / len(self._lags) if self._lags else math.nan,
-            "policy_lag_max": max(self._lags, default=math.nan),
+            "policy_lag_mean": _mean(self._version_lags),
+            "policy_lag_max": max(self._version_lags, default=math.nan),
+            "policy_lag_updates_mean": _mean(self._lags),
             "queue_fill": queue.fill,
             "fragments_in_flight": num_in_flight,
             "replay_sets": sum(report.num_replay_sets for report in self._reports),
@@ -134,3 +138,7 @@ class LoopMetrics:
         }
         self._last_time, self._last_counts = now, counts
         return rates
+
+
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values) if values else math.nan

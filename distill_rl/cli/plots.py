@@ -51,7 +51,7 @@ _SEARCH_STATISTICS = {
     "search_effective_sample_size": "Effective sample size of a reference set",
     "search_kl": "KL from proposal to search policy (nats)",
 }
-_STALENESS = {"policy_lag_mean": "Policy lag (updates)", "dropped": "Reference sets dropped"}
+_STALENESS = {"policy_lag_mean": "Policy lag (versions)", "dropped": "Reference sets dropped"}
 
 
 def _format_tick(value: float, _: int) -> str:

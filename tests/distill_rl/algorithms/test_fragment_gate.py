@@ -1,10 +1,8 @@
 from distill_rl.algorithms.fragment_gate import FragmentGate
 
 
-def _accept(gate, sequence, *, actor_id=1, policy_version=0, now=0):
-    return gate.accept(
-        actor_id=actor_id, sequence=sequence, policy_version=policy_version, num_sets=8, now=now
-    )
+def _accept(gate, sequence, *, actor_id=1, policy_version=0):
+    return gate.accept(actor_id=actor_id, sequence=sequence, policy_version=policy_version, num_sets=8)
 
 
 def test_gate_counts_each_fragment_once():
@@ -42,11 +40,13 @@ def test_gate_drops_and_counts_stale_fragments():
     gate = FragmentGate(max_policy_lag=10)
     for _ in range(2):
         gate.issue(1)
-    assert _accept(gate, 0, policy_version=90, now=100)
-    assert not _accept(gate, 1, policy_version=89, now=100)
+    for version in (80, 90, 100):
+        gate.publish(version)
+    assert _accept(gate, 0, policy_version=90)
+    assert not _accept(gate, 1, policy_version=89)
     assert (gate.num_stale, gate.num_stale_sets) == (1, 8)
-    assert gate.pop_lags() == [10]
-    assert gate.pop_lags() == []
+    assert gate.pop_lags() == ([10], [1])
+    assert gate.pop_lags() == ([], [])
 
 
 def test_gate_state_round_trip_never_reissues():
@@ -62,3 +62,17 @@ def test_gate_state_round_trip_never_reissues():
     older = FragmentGate().get_state()
     other.set_state(older)
     assert other.issue(1) == 4
+
+
+def test_lag_counts_published_versions_across_a_restore():
+    """The lag in versions is how many were published since; a restore takes the later ones back."""
+    gate = FragmentGate()
+    for sequence in range(3):
+        assert gate.issue(1) == sequence
+    for version in (0, 16, 32, 48):
+        gate.publish(version)
+    assert _accept(gate, 0, policy_version=16)
+    gate.publish(32)
+    assert _accept(gate, 1, policy_version=16)
+    assert _accept(gate, 2, policy_version=48)
+    assert gate.pop_lags() == ([32, 16, 0], [2, 1, 0])
