@@ -53,7 +53,7 @@ def sac_config(spec: CurveSpec) -> AlgorithmConfig:
             model_config=DefaultModelConfig(
                 fcnet_hiddens=[256],
                 fcnet_activation="relu",
-                fusionnet_hiddens=[256],
+                fusionnet_hiddens=[],
                 fusionnet_activation="relu",
                 head_fcnet_hiddens=[256],
                 head_fcnet_activation="relu",

@@ -12,6 +12,7 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.connectors.env_to_module import MeanStdFilter
 from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.columns import Columns
+from ray.rllib.core.distribution.torch.torch_distribution import TorchSquashedGaussian
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
@@ -51,6 +52,7 @@ class DistillContender:
         config, _ = build_config(sections)
         algorithm = config.build_algo()
         assert isinstance(algorithm, Distill)
+        _await_runners(algorithm)
         self._algorithm = algorithm
         self._action_repeat = spec.action_repeat
         self._search_config = config.part(RootBanditConfig)
@@ -120,6 +122,7 @@ class RllibContender:
             section, _, key = name.partition(".")
             getattr(config, section)(**{key: value})
         self._algorithm = config.build_algo()
+        _await_runners(self._algorithm)
         # Nothing else of these algorithms works while the learner in this process does.
         torch.set_num_threads(spec.num_cores)
         self._action_repeat = spec.action_repeat
@@ -143,17 +146,7 @@ class RllibContender:
         self._algorithm.stop()
 
     def _evaluate(self, envs: Sequence[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
-        module, normalise_fn = _local_module(self._algorithm), observation_filter(self._algorithm)
-        distribution_class = module.get_inference_action_dist_cls()
-
-        @torch.no_grad()
-        def act_fn(observation: np.ndarray) -> np.ndarray:
-            batch = {Columns.OBS: torch.from_numpy(normalise_fn(observation))}
-            inputs = module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]
-            mode = distribution_class.from_logits(inputs).to_deterministic().sample()
-            return mode.clamp(-1.0, 1.0).numpy()
-
-        return evaluate_policy(act_fn, envs, num_episodes, seed)
+        return evaluate_policy(mode_policy(self._algorithm), envs, num_episodes, seed)
 
 
 CONTENDERS: dict[str, Callable[[CurveSpec], Contender]] = {
@@ -162,6 +155,33 @@ CONTENDERS: dict[str, Callable[[CurveSpec], Contender]] = {
     "ppo": lambda spec: RllibContender(ppo_config(spec), spec),
 }
 """Methods by name."""
+
+
+def mode_policy(algorithm: Algorithm) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns the policy of the learner in this process, acting without noise.
+
+    A Gaussian acts with its mean, a squashed one with its squashed mean.
+
+    Args:
+      algorithm: one of RLlib's own, with a local learner.
+
+    Returns:
+      A function of observations `[M, O]` to actions in [-1, 1], `[M, A]`.
+    """
+    module, normalise_fn = _local_module(algorithm), observation_filter(algorithm)
+    distribution_class = module.get_inference_action_dist_cls()
+
+    @torch.no_grad()
+    def act_fn(observation: np.ndarray) -> np.ndarray:
+        batch = {Columns.OBS: torch.from_numpy(normalise_fn(observation))}
+        inputs = module.forward_inference(batch)[Columns.ACTION_DIST_INPUTS]
+        distribution = distribution_class.from_logits(inputs)
+        if isinstance(distribution, TorchSquashedGaussian):
+            # Its own `to_deterministic` leaves the mean unsquashed.
+            return torch.tanh(distribution.loc).numpy()
+        return distribution.to_deterministic().sample().clamp(-1.0, 1.0).numpy()
+
+    return act_fn
 
 
 def observation_filter(algorithm: Algorithm) -> Callable[[np.ndarray], np.ndarray]:
@@ -188,6 +208,11 @@ def observation_filter(algorithm: Algorithm) -> Callable[[np.ndarray], np.ndarra
         return np.clip((observation - mean) / (std + 1e-8), -clip, clip).astype(np.float32)
 
     return normalise
+
+
+def _await_runners(algorithm: Algorithm) -> None:
+    """Returns when every env runner has started, which can take longer than to build an algorithm."""
+    algorithm.env_runner_group.foreach_env_runner(lambda runner: runner.worker_index)
 
 
 def _local_module(algorithm: Algorithm) -> Any:

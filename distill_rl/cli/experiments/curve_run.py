@@ -5,9 +5,11 @@ python -m distill_rl.cli.experiments.curve_run SPEC RESULT
 
 import os
 
-# Before anything that reads them. Each method decides on its threads itself.
+# Before anything that reads them. Each method decides on its threads itself; those that wait must not spin on
+# a core that another process could use.
 os.environ.setdefault("MUJOCO_GL", "disabled")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import json
 import logging
