@@ -27,7 +27,7 @@ _COLUMNS = {
     "reference_sets_per_sec": "reference sets per second",
     "simulator_steps_per_sec": "simulator steps per second",
     "speedup": "speed-up",
-    "policy_lag_mean": "policy lag, mean (updates)",
+    "policy_lag_mean": "policy lag, mean (versions)",
     "updates_per_sec": "updates per second",
     "num_dropped": "dropped sets",
 }

@@ -1,0 +1,82 @@
+"""Every benchmark runs, at the smallest size, and writes rows that can be true. No time is asserted on."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_FOLDER = Path(__file__).parents[2] / "benchmarks"
+_COMMANDS = {
+    "search_throughput": "--tasks cheetah_run --num-states 2 --num-repeats 1 --min-sec 0.01",
+    "actor_scaling": "--num-env-runners 1 --num-repeats 1 --window-sec 0.1 --num-envs 2 --num-candidates 2",
+    "learner_step": "--batch-size 4 --num-candidates 3 --num-repeats 1 --min-sec 0.01",
+}
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    """Runs a benchmark once and returns its rows."""
+    folder = tmp_path_factory.mktemp("benchmarks")
+    results = {}
+
+    def rows_fn(name):
+        if name not in results:
+            path = folder / f"{name}.json"
+            command = [sys.executable, str(_FOLDER / f"{name}.py"), *_COMMANDS[name].split()]
+            done = subprocess.run(
+                [*command, "--json", str(path)], capture_output=True, text=True, env=dict(os.environ)
+            )
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith("| ") and "machine: " in done.stdout
+            results[name] = json.loads(path.read_text())
+        return results[name]
+
+    return rows_fn
+
+
+def test_every_benchmark_is_run_here():
+    """A new one needs a line above."""
+    scripts = {path.stem for path in _FOLDER.glob("*.py") if "__main__" in path.read_text()}
+    assert scripts == set(_COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["search_throughput", "learner_step"])
+def test_rows_tell_where_they_come_from(rows, name):
+    """Machine, load and command stand beside every number."""
+    for row in rows(name):
+        assert row["machine"] and row["load"] >= 0.0
+        assert row["command"].startswith("python ") and name in row["command"]
+
+
+def test_search_throughput_compares_both_policies_and_settings(rows):
+    """The shares of time are of one whole, and both sides count the same steps."""
+    measured = rows("search_throughput")
+    assert [(row["settings"], row["policy"]) for row in measured] == [
+        ("default", "trivial"),
+        ("default", "networks"),
+        ("preset", "trivial"),
+        ("preset", "networks"),
+    ]
+    for row in measured:
+        shares = [row[f"{part}_share"] for part in ("simulator", "policy", "search")]
+        assert sum(shares) == pytest.approx(1.0) and min(shares) >= 0.0
+        share = row["steps_per_cpu_sec"][0] / row["ceiling_steps_per_cpu_sec"][0]
+        assert share == pytest.approx(row["share_of_ceiling"][0])
+
+
+def test_learner_step_and_its_plain_loop_are_the_same_mathematics(rows):
+    """Otherwise the ratio would say nothing."""
+    (row,) = rows("learner_step")
+    assert row["loss_difference"] < 1e-4
+
+
+@pytest.mark.ray
+def test_actor_scaling_counts_sets_and_drops_none(rows):
+    """One runner against itself is once as fast."""
+    (row,) = rows("actor_scaling")
+    assert row["reference_sets_per_sec"][0] > 0.0
+    assert row["speedup"] == [1.0, 1.0, 1.0]
+    assert row["num_dropped"] == 0
