@@ -53,7 +53,7 @@ class DistillationConfig:
     """Largest norm of the gradient."""
     value_loss_weight: float = 1.0
     """Weight of the value loss beside the policy's."""
-    replay_capacity: int = 200_000
+    replay_capacity: int = 16_000
     """Reference sets kept."""
     max_consecutive_skips: int = 10
     """Updates skipped in a row for a non-finite loss before the last good weights come back."""

@@ -30,7 +30,7 @@ class RootBanditConfig:
 
     num_candidates: int = 16
     num_perturbed: int = 8
-    perturbation_scales: tuple[float, ...] = (0.1, 0.3, 0.6)
+    perturbation_scales: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0)
     hold_sec: float = 0.08
     hold_steps: int | None = None
     num_holds: int = 1
@@ -39,7 +39,7 @@ class RootBanditConfig:
     rollouts_per_round: tuple[int, ...] = (1,)
     noisy_rollout_share: float = 0.0
     rollout_scale: float = 0.3
-    target_kl: float = 2.0
+    target_kl: float = 1.5
     discount: float = 0.98
 
     def __post_init__(self) -> None:

@@ -376,4 +376,5 @@ def test_bad_settings_are_named(settings, message):
 
 def test_lists_become_tuples():
     """Settings from YAML come as lists and are stored as tuples, so that configurations compare equal."""
-    assert RootBanditConfig(perturbation_scales=[0.1, 0.3, 0.6], rollouts_per_round=[1]) == RootBanditConfig()
+    settings = RootBanditConfig(perturbation_scales=[0.1, 0.3], rollouts_per_round=[1])
+    assert settings == RootBanditConfig(perturbation_scales=(0.1, 0.3), rollouts_per_round=(1,))
