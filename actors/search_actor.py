@@ -16,8 +16,6 @@ from actors.stepping import sample_improved, stack_states, step_env
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.types import ReferenceSet
 
-_FIELDS = ("observation", "actions", "log_probs", "log_proposals", "value", "policy_value")
-
 
 @dataclasses.dataclass
 class _Slot:
@@ -265,8 +263,9 @@ def _step_slot(slot: _Slot, action: np.ndarray) -> tuple[EpisodeRecord | None, b
 def _concatenate(sets: list[ReferenceSet], is_kept: np.ndarray) -> ReferenceSet:
     """Joins the sets of consecutive steps, without the rows that are dropped (`is_kept` `[T, num_envs]`)."""
     rows = is_kept.reshape(-1)
-    fields = {name: np.concatenate([getattr(s, name) for s in sets])[rows] for name in _FIELDS}
-    return ReferenceSet(policy_version=sets[0].policy_version, convention=sets[0].convention, **fields)
+    of_steps = [reference_set.to_arrays() for reference_set in sets]
+    arrays = {name: np.concatenate([arrays[name] for arrays in of_steps])[rows] for name in of_steps[0]}
+    return ReferenceSet.from_arrays(arrays, sets[0].policy_version, sets[0].convention)
 
 
 def _mean_of_finite(metrics: list[dict[str, float]]) -> dict[str, float]:

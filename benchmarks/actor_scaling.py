@@ -82,6 +82,7 @@ def _build(num_env_runners: int, arguments: Any) -> Distill:
         f"env_runners.num_envs_per_env_runner={arguments.num_envs}",
         f"search.num_candidates={arguments.num_candidates}",
         f"search.num_perturbed={arguments.num_candidates // 2}",
+        "search.ascent_steps=[]",
         f"loop.updates_per_step={arguments.updates_per_step}",
         "reporting.min_time_s_per_iteration=0",
         "reporting.min_sample_timesteps_per_iteration=1",

@@ -6,6 +6,7 @@ Shape letters used throughout the project: `B` batch of states, `N` candidate ac
 """
 
 import dataclasses
+from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 import numpy as np
@@ -18,6 +19,27 @@ Array = Any
 Convention = Literal["mass", "density"]
 
 _MASS_TOLERANCE = 1e-3
+_TRANSITIONS = "transitions"
+
+
+@dataclasses.dataclass(frozen=True)
+class NStepTransitions:
+    """Stretches of simulated trajectories along which the policy itself acted.
+
+    They are the data of its value function: `V(observation) ~ reward + discount * V(next_observation)`, with
+    a value of `next_observation` that is as new as the learner's own.
+
+    Attributes:
+      observation: first states. Shape `[B, T, O]`, float32.
+      reward: discounted sum of the rewards along the stretch. Shape `[B, T]`, float32.
+      discount: `discount^n` of a stretch of `n` steps; 0 where it ended in a termination. Shape `[B, T]`.
+      next_observation: last states. Shape `[B, T, O]`, float32.
+    """
+
+    observation: Array  # [B, T, O]
+    reward: Array  # [B, T]
+    discount: Array  # [B, T]
+    next_observation: Array  # [B, T, O]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,9 +60,11 @@ class ReferenceSet:
         `[B, N]`.
       log_proposals: log q(a_i | s) the candidates were drawn from. Shape `[B, N]`.
       value: value of the improved policy, in (discounted) reward units. Shape `[B]`.
-      policy_value: value of the policy that proposed, the target of its value function. Shape `[B]`.
+      policy_value: value of the policy that proposed, the target of its value function where there are no
+        `transitions`. Shape `[B]`.
       policy_version: version of the weights that proposed.
       convention: which of the two conventions holds.
+      transitions: where the policy went when it was simulated from these states, `T` stretches each.
     """
 
     observation: Array  # [B, O]
@@ -51,10 +75,37 @@ class ReferenceSet:
     policy_value: Array  # [B]
     policy_version: int
     convention: Convention = "mass"
+    transitions: NStepTransitions | None = None
 
     def __len__(self) -> int:
         """Returns the number of states `B`."""
         return int(self.observation.shape[0])
+
+    def to_arrays(self) -> dict[str, Array]:
+        """Returns every array by its name; those of the transitions as `transitions/reward` and so on."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        if self.transitions is not None:
+            for field in dataclasses.fields(self.transitions):
+                arrays[f"{_TRANSITIONS}/{field.name}"] = getattr(self.transitions, field.name)
+        return arrays
+
+    @staticmethod
+    def from_arrays(
+        arrays: Mapping[str, Array], policy_version: int, convention: Convention = "mass"
+    ) -> "ReferenceSet":
+        """Builds a set from what `to_arrays` returned."""
+        inner = {name.removeprefix(f"{_TRANSITIONS}/"): arrays[name] for name in arrays if "/" in name}
+        return ReferenceSet(
+            **{name: arrays[name] for name in _ARRAYS},
+            policy_version=policy_version,
+            convention=convention,
+            transitions=NStepTransitions(**inner) if inner else None,
+        )
+
+    def map_arrays(self, function: Callable[[Array], Array]) -> "ReferenceSet":
+        """Returns a set with `function` applied to every array."""
+        arrays = {name: function(array) for name, array in self.to_arrays().items()}
+        return ReferenceSet.from_arrays(arrays, self.policy_version, self.convention)
 
     def validate(self) -> "ReferenceSet":
         """Checks shapes, dtypes, ranges and normalisation, and returns the set itself.
@@ -64,6 +115,9 @@ class ReferenceSet:
         """
         validate_reference_set(self)
         return self
+
+
+_ARRAYS = ("observation", "actions", "log_probs", "log_proposals", "value", "policy_value")
 
 
 def validate_reference_set(reference_set: ReferenceSet) -> None:
@@ -85,16 +139,27 @@ def validate_reference_set(reference_set: ReferenceSet) -> None:
     check_shape("log_proposals", r.log_proposals, (num_states, num_candidates))
     check_shape("value", r.value, (num_states,))
     check_shape("policy_value", r.policy_value, (num_states,))
-    for name in ("observation", "actions", "log_probs", "log_proposals", "value", "policy_value"):
-        check_floating(name, getattr(r, name))
-    for name in ("observation", "actions", "log_proposals", "value", "policy_value"):
-        check_finite(name, getattr(r, name))
+    if r.transitions is not None:
+        _check_transitions(r.transitions, r.observation.shape)
+    for name, array in r.to_arrays().items():
+        check_floating(name, array)
+        if name != "log_probs":
+            check_finite(name, array)
     _check_log_probs(r)
     largest = float(abs(r.actions).max()) if num_states else 0.0
     if largest > 1.0 + 1e-6:
         raise ValueError(f"`actions` must lie in [-1, 1], got a component of magnitude {largest:.6g}")
     if isinstance(r.policy_version, bool) or not isinstance(r.policy_version, (int, np.integer)):
         raise ValueError(f"`policy_version` must be an integer, got {r.policy_version!r}")
+
+
+def _check_transitions(transitions: NStepTransitions, observation_shape: tuple[int, int]) -> None:
+    num_states, observation_size = observation_shape
+    check_shape("transitions/observation", transitions.observation, (num_states, None, observation_size))
+    stretches = tuple(transitions.observation.shape[:2])
+    check_shape("transitions/reward", transitions.reward, stretches)
+    check_shape("transitions/discount", transitions.discount, stretches)
+    check_shape("transitions/next_observation", transitions.next_observation, (*stretches, observation_size))
 
 
 def _check_log_probs(reference_set: ReferenceSet) -> None:

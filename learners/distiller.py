@@ -1,17 +1,17 @@
 """The gradient step: reference sets in, better weights out. No Ray."""
 
 import copy
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from distill_rl.diffusion.schedules import num_levels_at, target_decay_at
 from distill_rl.networks.distill_networks import DistillNetworks
-from distill_rl.types import ReferenceSet
+from distill_rl.types import NStepTransitions, ReferenceSet
 from learners.config import DistillationConfig
 from learners.objectives import make_objective
 from learners.posterior import log_effective_sample_size
@@ -94,7 +94,7 @@ class Distiller:
         policy_loss = self._objective(
             self.online.policy, self.ema.policy, batch, update=self.num_updates, generator=self._generator
         )
-        value_loss = self.online.value.loss(batch.observation, batch.policy_value)
+        value_loss = self._value_loss(batch)
         (policy_loss + self.config.value_loss_weight * value_loss).backward()
         # The one synchronisation: everything that is decided on or reported.
         grads = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
@@ -140,6 +140,27 @@ class Distiller:
         self._consecutive_skips = 0
         self._last_good = self._copy_weights()
 
+    def _value_loss(self, batch: ReferenceSet) -> Tensor:
+        """Returns the loss of the value network: on transitions if there are any, else on `policy_value`.
+
+        Of each state's transitions the first, which starts at the state itself, and one more take part.
+        """
+        if batch.transitions is None:
+            return self.online.value.loss(batch.observation, batch.policy_value)
+        num_states, num_transitions = batch.transitions.reward.shape
+        row = torch.arange(num_states, device=self.device)
+        other = torch.randint(num_transitions, (num_states,), generator=self._generator, device=self.device)
+        rows, columns = row.repeat(2), torch.cat([torch.zeros_like(other), other])
+        drawn = {
+            field.name: getattr(batch.transitions, field.name)[rows, columns]
+            for field in dataclasses.fields(batch.transitions)
+        }
+        transitions = NStepTransitions(**drawn)
+        with torch.no_grad():
+            bootstrap = self.ema.value.value(transitions.next_observation)
+        target = transitions.reward + transitions.discount * bootstrap
+        return self.online.value.loss(transitions.observation, target)
+
     def _step(self, grads: list[Tensor], grad_norm: float) -> None:
         self._consecutive_skips = 0
         # The weights before the step are known to be good, those after it are not.
@@ -184,17 +205,4 @@ class Distiller:
 
 def to_tensors(reference_set: ReferenceSet, device: torch.device) -> ReferenceSet:
     """Returns the set with float32 torch tensors on a device, without a copy where none is needed."""
-
-    def convert(array: np.ndarray | Tensor) -> Tensor:
-        return torch.as_tensor(array, dtype=torch.float32, device=device)
-
-    return ReferenceSet(
-        observation=convert(reference_set.observation),
-        actions=convert(reference_set.actions),
-        log_probs=convert(reference_set.log_probs),
-        log_proposals=convert(reference_set.log_proposals),
-        value=convert(reference_set.value),
-        policy_value=convert(reference_set.policy_value),
-        policy_version=reference_set.policy_version,
-        convention=reference_set.convention,
-    )
+    return reference_set.map_arrays(lambda a: torch.as_tensor(a, dtype=torch.float32, device=device))

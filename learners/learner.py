@@ -177,7 +177,7 @@ class DistillLearner(TorchLearner):
             self._num_lost_fragments += 1
             return
         if self._num_ranks > 1:
-            reference_set = _take_rows(reference_set, slice(self._rank, None, self._num_ranks))
+            reference_set = reference_set.map_arrays(lambda a: a[self._rank :: self._num_ranks])
         try:
             self.replay.add(reference_set)
         except ValueError:
@@ -220,11 +220,6 @@ class DistillLearner(TorchLearner):
         self.distiller.set_state(state)
 
 
-def _take_rows(reference_set: ReferenceSet, rows: slice) -> ReferenceSet:
-    names = ("observation", "actions", "log_probs", "log_proposals", "value", "policy_value")
-    return dataclasses.replace(reference_set, **{name: getattr(reference_set, name)[rows] for name in names})
-
-
 def reshard_replays(states: Sequence[dict[str, Any]], num_shards: int, capacity: int) -> list[dict[str, Any]]:
     """Deals the contents of some learners' replays out to another number of learners.
 
@@ -244,7 +239,7 @@ def reshard_replays(states: Sequence[dict[str, Any]], num_shards: int, capacity:
             rows = slice(rank, None, num_shards)
             arrays = {name: array[rows] for name, array in held["arrays"].items()}
             version = int(held["versions"].max(initial=0))
-            replay.add(ReferenceSet(**arrays, policy_version=version, convention=held["convention"]))
+            replay.add(ReferenceSet.from_arrays(arrays, version, held["convention"]))
         generator = np.random.default_rng([len(states), rank])
         shards.append({"replay": replay.state_dict(), "generator": generator.bit_generator.state})
     return shards

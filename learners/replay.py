@@ -6,8 +6,6 @@ import numpy as np
 
 from distill_rl.types import Convention, ReferenceSet
 
-_ARRAYS = ("observation", "actions", "log_probs", "log_proposals", "value", "policy_value")
-
 
 class ReferenceReplay:
     """Keeps the newest `capacity` states with their reference sets, in float32.
@@ -48,8 +46,8 @@ class ReferenceReplay:
         # Only the newest `capacity` rows of an oversized set would survive.
         skipped = max(0, len(reference_set) - self.capacity)
         rows = np.arange(self.num_added + skipped, self.num_added + len(reference_set)) % self.capacity
-        for name, array in self._arrays.items():
-            array[rows] = getattr(reference_set, name)[skipped:]
+        for name, array in reference_set.to_arrays().items():
+            self._arrays[name][rows] = array[skipped:]
         self._versions[rows] = reference_set.policy_version
         self.num_added += len(reference_set)
 
@@ -71,7 +69,7 @@ class ReferenceReplay:
         rows = generator.integers(len(self), size=batch_size)
         arrays = {name: array[rows] for name, array in self._arrays.items()}
         version = int(self._versions[rows].min())
-        return ReferenceSet(**arrays, policy_version=version, convention=self._convention)
+        return ReferenceSet.from_arrays(arrays, version, self._convention)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns a copy of the contents: arrays, versions, `num_added` and the convention."""
@@ -104,7 +102,8 @@ class ReferenceReplay:
     def _allocate(self, first: ReferenceSet) -> None:
         # Pages of zeros cost no memory until they are written.
         self._arrays = {
-            name: np.zeros((self.capacity, *getattr(first, name).shape[1:]), np.float32) for name in _ARRAYS
+            name: np.zeros((self.capacity, *array.shape[1:]), np.float32)
+            for name, array in first.to_arrays().items()
         }
         self._versions = np.zeros(self.capacity, np.int64)
         self._convention = first.convention
@@ -115,8 +114,15 @@ class ReferenceReplay:
                 f"`convention` must stay {self._convention!r}, that of the first set, "
                 f"got {reference_set.convention!r}"
             )
+        added = reference_set.to_arrays()
+        if added.keys() != self._arrays.keys():
+            raise ValueError(
+                "`transitions` must be given in all sets or in none; the first set has "
+                f"{list(self._arrays)}, "
+                f"got {list(added)}"
+            )
         for name, array in self._arrays.items():
-            shape = tuple(getattr(reference_set, name).shape[1:])
+            shape = tuple(added[name].shape[1:])
             if shape != array.shape[1:]:
                 raise ValueError(
                     f"`{name}` must have rows of shape {list(array.shape[1:])}, that of the first set, "

@@ -13,10 +13,10 @@ class RootBanditConfig:
       num_candidates: `N`, candidates of each state: the zero-noise action, policy samples, perturbed actions.
       num_perturbed: how many of them are perturbed zero-noise actions.
       perturbation_scales: standard deviations of the perturbations, taken in turn; actions span [-1, 1].
+      ascent_steps: lengths (of the largest component) of the steps along the direction in which the values of
+        the perturbed ones rise; one candidate each, none if empty.
       hold_sec: simulated seconds over which one draw of noise is held.
       hold_steps: the same in steps; overrides `hold_sec`.
-      num_holds: consecutive draws along the rollout of a perturbed candidate, which follows the policy
-        afterwards. 1 holds the perturbation once; enough of them to cover the horizon make it a planner.
       horizon_sec: simulated seconds of a rollout.
       horizon_steps: the same in steps; overrides `horizon_sec`.
       rollouts_per_round: rollouts of each remaining candidate, for each round of sequential halving.
@@ -26,14 +26,15 @@ class RootBanditConfig:
       target_kl: divergence of the improved policy from the uniform prior over candidates, in nats; from
         `log(num_candidates)` on it is greedy.
       discount: of one environment step (all repeats of an action together).
+      num_transitions: stretches of the rollouts kept for each state as data of the value function.
     """
 
     num_candidates: int = 16
-    num_perturbed: int = 8
-    perturbation_scales: tuple[float, ...] = (0.1, 0.3, 0.6, 1.0)
-    hold_sec: float = 0.08
+    num_perturbed: int = 10
+    perturbation_scales: tuple[float, ...] = (0.3, 0.6)
+    ascent_steps: tuple[float, ...] = (0.3, 0.6, 1.0, 1.5)
+    hold_sec: float = 0.1
     hold_steps: int | None = None
-    num_holds: int = 1
     horizon_sec: float = 0.25
     horizon_steps: int | None = None
     rollouts_per_round: tuple[int, ...] = (1,)
@@ -41,6 +42,7 @@ class RootBanditConfig:
     rollout_scale: float = 0.3
     target_kl: float = 1.5
     discount: float = 0.98
+    num_transitions: int = 8
 
     def __post_init__(self) -> None:
         """Checks the settings; lists become tuples.
@@ -49,23 +51,30 @@ class RootBanditConfig:
           ValueError: naming the setting, what was expected and what came.
         """
         object.__setattr__(self, "perturbation_scales", tuple(self.perturbation_scales))
+        object.__setattr__(self, "ascent_steps", tuple(self.ascent_steps))
         object.__setattr__(self, "rollouts_per_round", tuple(self.rollouts_per_round))
-        for name in ("num_candidates", "num_holds"):
+        for name in ("num_candidates", "num_transitions"):
             _check_at_least_one(name, getattr(self, name))
         for name in ("hold_steps", "horizon_steps"):
             if getattr(self, name) is not None:
                 _check_at_least_one(name, getattr(self, name))
         for name in ("hold_sec", "horizon_sec", "rollout_scale", "target_kl"):
             check_positive(name, getattr(self, name))
-        if not 0 <= self.num_perturbed < self.num_candidates:
+        most = self.num_candidates - len(self.ascent_steps) - 1
+        if not 0 <= self.num_perturbed <= most:
             raise ValueError(
-                f"`num_perturbed` must be within 0 to num_candidates - 1 = {self.num_candidates - 1}, "
-                f"got {self.num_perturbed}"
+                "`num_perturbed` must be within 0 to num_candidates - len(ascent_steps) - 1 = "
+                f"{most}, got {self.num_perturbed}"
+            )
+        if self.ascent_steps and self.num_perturbed == 0:
+            raise ValueError(
+                f"`ascent_steps` must be empty without perturbed candidates, got {self.ascent_steps}"
             )
         if not self.perturbation_scales:
             raise ValueError("`perturbation_scales` must hold at least one scale, got none")
-        for scale in self.perturbation_scales:
-            check_positive("perturbation_scales", scale)
+        for name in ("perturbation_scales", "ascent_steps"):
+            for size in getattr(self, name):
+                check_positive(name, size)
         _check_fraction("discount", self.discount)
         self._check_rounds()
 

@@ -22,17 +22,26 @@ class Candidates:
       actions: in [-1, 1]. Shape `[B, N, A]`, float32.
       perturbations: what was added to the zero-noise action (before projection to [-1, 1]); zero for the
         policy's own candidates. Shape `[B, N, A]`, float32.
-      scales: standard deviation of the perturbation; zero for the policy's own candidates. Shape `[N]`.
+      is_perturbed: which candidates are perturbed, and not the policy's own. Shape `[N]`, bool.
     """
 
     actions: np.ndarray  # [B, N, A]
     perturbations: np.ndarray  # [B, N, A]
-    scales: np.ndarray  # [N]
+    is_perturbed: np.ndarray  # [N]
 
     @property
-    def is_perturbed(self) -> np.ndarray:
-        """Which candidates are perturbed, and not the policy's own. Shape `[N]`, bool."""
-        return self.scales > 0.0
+    def mode(self) -> np.ndarray:
+        """The zero-noise action, which is the first candidate. Shape `[B, A]`."""
+        return self.actions[:, 0]
+
+    def with_perturbed(self, perturbations: np.ndarray) -> "Candidates":
+        """Returns these candidates and the zero-noise action plus `perturbations` `[B, n, A]`."""
+        actions = np.clip(self.mode[:, None] + perturbations, -1.0, 1.0)
+        return Candidates(
+            np.concatenate([self.actions, actions], axis=1),
+            np.concatenate([self.perturbations, perturbations], axis=1),
+            np.append(self.is_perturbed, np.ones(perturbations.shape[1], bool)),
+        )
 
 
 def propose_candidates(
@@ -68,58 +77,50 @@ def propose_candidates(
     num_samples = num_candidates - num_perturbed - 1
     mode = policy.act(observation, 0.0, generator)
     num_states, action_size = mode.shape
-    scales = np.zeros(num_candidates, np.float32)
-    scales[num_samples + 1 :] = np.resize(np.asarray(perturbation_scales, np.float32), num_perturbed)
-    actions = np.repeat(mode[:, None], num_candidates, axis=1)
+    actions = np.repeat(mode[:, None], 1 + num_samples, axis=1)
     if num_samples:
         samples = policy.act(np.repeat(observation, num_samples, axis=0), 1.0, generator)
-        actions[:, 1 : num_samples + 1] = samples.reshape(num_states, num_samples, action_size)
+        actions[:, 1:] = samples.reshape(num_states, num_samples, action_size)
+    own = Candidates(actions, np.zeros_like(actions), np.zeros(1 + num_samples, bool))
+    scales = np.resize(np.asarray(perturbation_scales, np.float32), num_perturbed)
     noise = generator.standard_normal((num_states, num_perturbed, action_size), np.float32)
-    perturbations = np.zeros_like(actions)
-    perturbations[:, num_samples + 1 :] = noise * scales[num_samples + 1 :, None]
-    return Candidates(np.clip(actions + perturbations, -1.0, 1.0), perturbations, scales)
+    return own.with_perturbed(noise * scales[:, None])
 
 
 def held_noise(
     perturbations: np.ndarray,
-    scales: np.ndarray,
+    is_perturbed: np.ndarray,
     generator: np.random.Generator,
     *,
     num_rollouts: int,
     num_noisy_rollouts: int,
     rollout_scale: float,
-    num_holds: int,
     num_segments: int,
 ) -> np.ndarray:
     """Draws the noise added to the zero-noise policy along rollouts, constant within each segment.
 
-    A perturbed candidate holds its own perturbation over the first segment, and draws of the same scale over
-    the next `num_holds - 1`. The last `num_noisy_rollouts` of every candidate's rollouts are noisy over the
-    whole horizon. The others follow the zero-noise policy.
+    A perturbed candidate holds its own perturbation over the first segment. The last `num_noisy_rollouts` of
+    every candidate's rollouts are noisy over all other segments. Else rollouts follow the zero-noise policy.
 
     Args:
       perturbations: perturbations of the candidates. Shape `[B, k, A]`.
-      scales: their standard deviations; zero for the policy's own candidates. Shape `[B, k]`.
+      is_perturbed: which of them are perturbed. Shape `[B, k]`, bool.
       generator: source of the noise.
       num_rollouts: `R`, rollouts of each candidate.
-      num_noisy_rollouts: how many of them are noisy over the whole horizon.
+      num_noisy_rollouts: how many of them are noisy.
       rollout_scale: standard deviation of their noise.
-      num_holds: segments over which perturbed candidates stay perturbed, at least 1.
       num_segments: `G`, segments of the horizon.
 
     Returns:
-      Shape `[B, k, R, G, A]`, float32; fewer segments where all further ones are zero.
+      Shape `[B, k, R, G, A]`, float32; one segment where all further ones are zero.
     """
-    num_segments = num_segments if num_noisy_rollouts else min(num_holds, num_segments)
-    shape = (*scales.shape, num_rollouts, num_segments)
-    scale = np.zeros(shape, np.float32)
-    scale[..., 1:num_holds] = scales[..., None, None]
-    noisy = slice(num_rollouts - num_noisy_rollouts, None)
-    scale[:, :, noisy, 1:] = rollout_scale
-    # The first segment of a perturbed candidate is its perturbation, and nothing else.
-    scale[:, :, noisy, 0] = np.where(scales > 0.0, 0.0, rollout_scale)[..., None]
-    noise = np.zeros((*shape, perturbations.shape[-1]), np.float32)
-    if scale.any():
-        noise += scale[..., None] * generator.standard_normal(noise.shape, np.float32)
+    num_segments = num_segments if num_noisy_rollouts else 1
+    num_states, num_candidates, action_size = perturbations.shape
+    noise = np.zeros((num_states, num_candidates, num_rollouts, num_segments, action_size), np.float32)
+    if num_noisy_rollouts:
+        noisy = noise[:, :, num_rollouts - num_noisy_rollouts :]
+        noisy += rollout_scale * generator.standard_normal(noisy.shape, np.float32)
+        # The first segment of a perturbed candidate is its perturbation, and nothing else.
+        noisy[:, :, :, 0] *= ~is_perturbed[:, :, None, None]
     noise[:, :, :, 0] += perturbations[:, :, None]
     return noise

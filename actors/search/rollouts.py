@@ -1,12 +1,32 @@
 """Values of first actions by rollouts that follow the policy and end in its value function."""
 
+import dataclasses
+
 import numpy as np
 
 from actors.simulators.base import Simulator
 from distill_rl.policies.base import SearchPolicy
 
 
-def rollout_returns(
+@dataclasses.dataclass(frozen=True)
+class PolicyRollouts:
+    """Trajectories of `H` steps from given first actions.
+
+    Attributes:
+      returns: `sum_h discount^h r_h + discount^H V(s_H)`; NaN where the simulation diverged. Shape `[M]`.
+      observation: of every state from the first to the one after the last step. Shape `[M, H + 1, O]`.
+      rewards_to_go: sum of the discounted rewards from each step to the end of the rollout, without the
+        value beyond it. Shape `[M, H]`.
+      is_alive: whether no termination lies before that state. Shape `[M, H + 1]`, bool.
+    """
+
+    returns: np.ndarray  # [M]
+    observation: np.ndarray  # [M, H + 1, O]
+    rewards_to_go: np.ndarray  # [M, H]
+    is_alive: np.ndarray  # [M, H + 1]
+
+
+def roll_out_policy(
     simulator: Simulator,
     state: np.ndarray,
     first_action: np.ndarray,
@@ -17,8 +37,8 @@ def rollout_returns(
     num_steps: int,
     hold_steps: int,
     discount: float,
-) -> np.ndarray:
-    """Returns `sum_h discount^h r_h + discount^H V(s_H)` of every rollout.
+) -> PolicyRollouts:
+    """Rolls out first actions, following the policy afterwards.
 
     The first action is given; later ones are the zero-noise policy's plus the noise of their segment,
     projected to [-1, 1]. Past a termination nothing is counted; a time limit plays no part, so the value
@@ -37,10 +57,12 @@ def rollout_returns(
       discount: of one step.
 
     Returns:
-      Returns; NaN where the simulation diverged. Shape `[M]`, float64.
+      The trajectories with their returns.
     """
+    seen = []
 
     def action_fn(step: int, observation: np.ndarray) -> np.ndarray:
+        seen.append(observation.copy())
         if step == 0:
             return first_action
         action = policy.act(_without_diverged(observation), 0.0, generator)
@@ -48,17 +70,25 @@ def rollout_returns(
         return action if segment >= noise.shape[1] else np.clip(action + noise[:, segment], -1.0, 1.0)
 
     rollout = simulator.rollout(state, action_fn, num_steps)
-    is_alive = rollout.discount.all(axis=1)
+    is_alive = np.ones((len(state), num_steps + 1), bool)
+    is_alive[:, 1:] = rollout.discount.cumprod(axis=1) > 0.0
     is_diverged = ~np.isfinite(rollout.observation).all(axis=1)
     value = policy.value(_without_diverged(rollout.observation)).astype(np.float64)
-    value = np.where(is_alive, np.where(is_diverged, np.nan, value), 0.0)
-    return discounted_return(rollout.reward, rollout.discount, value, discount)
+    value = np.where(is_alive[:, -1], np.where(is_diverged, np.nan, value), 0.0)
+    returns = discounted_returns(rollout.reward, rollout.discount, value, discount)[:, 0]
+    no_value = np.zeros(len(state))
+    return PolicyRollouts(
+        returns=returns,
+        observation=np.stack([*seen, rollout.observation], axis=1),
+        rewards_to_go=discounted_returns(rollout.reward, rollout.discount, no_value, discount),
+        is_alive=is_alive,
+    )
 
 
-def discounted_return(
+def discounted_returns(
     reward: np.ndarray, step_discount: np.ndarray, bootstrap: np.ndarray, discount: float
 ) -> np.ndarray:
-    """Returns `G_0` of the recursion `G_h = r_h + discount * d_h * G_{h+1}`, `G_H = bootstrap`.
+    """Returns `G_h` of the recursion `G_h = r_h + discount * d_h * G_{h+1}`, `G_H = bootstrap`.
 
     Args:
       reward: shape `[M, H]`.
@@ -67,12 +97,14 @@ def discounted_return(
       discount: of one step.
 
     Returns:
-      Shape `[M]`.
+      Shape `[M, H]`.
     """
+    returns = np.empty(reward.shape)
     total = bootstrap
     for step in reversed(range(reward.shape[1])):
         total = reward[:, step] + discount * step_discount[:, step] * total
-    return total
+        returns[:, step] = total
+    return returns
 
 
 def _without_diverged(observation: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ def _config(**search):
         DistillConfig()
         .environment("dm_control/pendulum-swingup-v0", env_config={"action_repeat": 4})
         .env_runners(num_envs_per_env_runner=4, rollout_fragment_length=3)
-        .search(num_candidates=4, num_perturbed=2, horizon_steps=2, **search)
+        .search(num_candidates=4, num_perturbed=2, ascent_steps=[0.5], horizon_steps=2, **search)
         .distillation(hidden_sizes=(16,))
         .debugging(seed=3)
     )

@@ -11,7 +11,13 @@ from actors.operators.root_bandit import RootBandit
 from actors.search_actor import SearchActor, is_student_next
 
 SEARCH = RootBanditConfig(
-    num_candidates=6, num_perturbed=2, horizon_steps=3, hold_steps=1, target_kl=1.0, discount=0.9
+    num_candidates=6,
+    num_perturbed=2,
+    ascent_steps=(0.5,),
+    horizon_steps=3,
+    hold_steps=1,
+    target_kl=1.0,
+    discount=0.9,
 )
 FIELDS = ("observation", "actions", "log_probs", "value", "policy_value")
 

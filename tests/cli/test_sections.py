@@ -35,7 +35,12 @@ def test_values_reach_the_section_they_are_written_in():
         {
             "environment": {"env": "Pendulum-v1", "env_config": {"action_repeat": 3}},
             "env_runners": {"num_env_runners": 2, "rollout_fragment_length": 5},
-            "search": {"num_candidates": 7, "num_perturbed": 2, "student_fraction": 0.25},
+            "search": {
+                "num_candidates": 7,
+                "num_perturbed": 2,
+                "ascent_steps": [1.0],
+                "student_fraction": 0.25,
+            },
             "run": {"time_limit_sec": 60, "max_env_steps": 100},
         }
     )

@@ -1,8 +1,10 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from distill_rl.types import ReferenceSet
+from distill_rl.types import NStepTransitions, ReferenceSet
 from learners.config import DistillationConfig
 from learners.distiller import Distiller
 
@@ -207,3 +209,51 @@ def test_one_step_samples_learn_the_masses_of_two_modes(objective, num_updates, 
         assert float((distance.argmin(-1) == 0).float().mean()) == pytest.approx(mass, abs=0.06)
         assert float(distance.amin(-1).median()) < tolerance
         assert float(distiller.ema.value.value(inputs[:1])) == pytest.approx(state, abs=0.1)
+
+
+def test_value_solves_the_bellman_equation_of_the_transitions():
+    """Values bootstrap from themselves: two states that lead to each other reach the closed form.
+
+    `V(0) = 1 + 0.5 V(1)`, `V(1) = 4 + 0.8 V(0)`: `V(0) = 5`, `V(1) = 8`. `policy_value` plays no part.
+    """
+    config = DistillationConfig(hidden_sizes=(64,), num_noises=1, batch_size=64, ema_decay=0.9)
+    distiller = Distiller(3, 2, config, 0)
+    is_second = np.arange(64) % 2 == 1
+    states = np.array([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], np.float32)
+    ends = NStepTransitions(
+        observation=np.tile(states[is_second.astype(int)][:, None], (1, 2, 1)),
+        reward=np.tile(np.where(is_second, 4.0, 1.0)[:, None], (1, 2)).astype(np.float32),
+        discount=np.tile(np.where(is_second, 0.8, 0.5)[:, None], (1, 2)).astype(np.float32),
+        next_observation=np.tile(states[1 - is_second.astype(int)][:, None], (1, 2, 1)),
+    )
+    batch = dataclasses.replace(
+        _batch(num_states=64),
+        observation=ends.observation[:, 0],
+        policy_value=np.full(64, -30.0, np.float32),
+        transitions=ends,
+    )
+    for _ in range(400):
+        distiller.update(batch)
+    value = distiller.ema.value.value(torch.from_numpy(states))
+    np.testing.assert_allclose(value.detach().numpy(), [5.0, 8.0], atol=0.15)
+
+
+def test_every_transition_takes_part():
+    """States that stand first, second and last among the stretches all learn their own value."""
+    config = DistillationConfig(hidden_sizes=(64,), num_noises=1)
+    distiller = Distiller(3, 2, config, 0)
+    batch = _batch(num_states=64)
+    starts = np.tile(np.eye(3, dtype=np.float32)[None], (64, 1, 1))
+    batch = dataclasses.replace(
+        batch,
+        transitions=NStepTransitions(
+            starts,
+            np.tile(np.array([1.0, 2.0, 3.0], np.float32), (64, 1)),
+            np.zeros((64, 3), np.float32),
+            starts,
+        ),
+    )
+    for _ in range(600):
+        distiller.update(batch)
+    value = distiller.ema.value.value(torch.eye(3)).detach().numpy()
+    np.testing.assert_allclose(value, [1.0, 2.0, 3.0], atol=0.15)

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from distill_rl.types import ReferenceSet
+from distill_rl.types import NStepTransitions, ReferenceSet
 from learners.replay import ReferenceReplay
 
 
@@ -89,3 +89,33 @@ def test_mistakes_are_named():
     with pytest.raises(ValueError, match="`capacity` of the state must be 6, got 5"):
         ReferenceReplay(6).load_state_dict(replay.state_dict())
     assert len(replay) == 2
+
+
+def _transitions(first: int, num_states: int) -> NStepTransitions:
+    index = np.arange(first, first + num_states, dtype=np.float32)
+    observation = np.tile(np.stack([index, -index], -1)[:, None], (1, 3, 1))
+    return NStepTransitions(
+        observation, np.tile(3 * index[:, None], (1, 3)), np.ones((num_states, 3)), observation
+    )
+
+
+def test_transitions_stay_with_their_state():
+    """Transitions are kept, sampled, saved and restored in the rows of their states."""
+    replay = ReferenceReplay(5)
+    for first in (0, 4):
+        replay.add(_reference_set(first, 4, transitions=_transitions(first, 4)))
+    restored = ReferenceReplay(5)
+    restored.load_state_dict(replay.state_dict())
+    for ring in (replay, restored):
+        batch = ring.sample(200, np.random.default_rng(0)).validate()
+        assert set(batch.value.tolist()) == {3.0, 4.0, 5.0, 6.0, 7.0}
+        np.testing.assert_array_equal(batch.transitions.reward, np.tile(3 * batch.value[:, None], (1, 3)))
+        np.testing.assert_array_equal(batch.transitions.observation[:, 1], batch.observation)
+
+
+def test_transitions_in_some_sets_only_are_refused():
+    """A ring holds transitions for all of its states or for none."""
+    replay = ReferenceReplay(5)
+    replay.add(_reference_set(0, 2))
+    with pytest.raises(ValueError, match="`transitions` must be given in all sets or in none"):
+        replay.add(_reference_set(2, 2, transitions=_transitions(2, 2)))

@@ -19,6 +19,7 @@ _TINY = [
     "env_runners.num_envs_per_env_runner=2",
     "search.num_candidates=4",
     "search.num_perturbed=2",
+    "search.ascent_steps=[0.5]",
     "search.horizon_steps=2",
     "search.hold_steps=1",
     "distillation.hidden_sizes=[16]",

@@ -34,7 +34,13 @@ def _sections(max_env_steps, **run):
     return {
         "environment": {"env": "dm_control/cartpole-balance-v0", "env_config": {"action_repeat": 20}},
         "env_runners": {"num_env_runners": 0, "num_envs_per_env_runner": 2, "rollout_fragment_length": 8},
-        "search": {"num_candidates": 4, "num_perturbed": 2, "horizon_steps": 2, "hold_steps": 1},
+        "search": {
+            "num_candidates": 4,
+            "num_perturbed": 2,
+            "ascent_steps": [0.5],
+            "horizon_steps": 2,
+            "hold_steps": 1,
+        },
         "distillation": {"hidden_sizes": [16], "batch_size": 16},
         "loop": {"learning_starts": 32, "updates_per_step": 0.25, "updates_per_call": 4},
         "reporting": {"min_time_s_per_iteration": 0, "min_sample_timesteps_per_iteration": 64},

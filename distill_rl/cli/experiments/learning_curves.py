@@ -29,6 +29,7 @@ _TINY_SETTINGS: dict[str, dict[str, Any]] = {
         "env_runners.rollout_fragment_length": 4,
         "search.num_candidates": 2,
         "search.num_perturbed": 1,
+        "search.ascent_steps": [],
         "search.horizon_steps": 1,
         "distillation.hidden_sizes": (16,),
         "distillation.batch_size": 8,

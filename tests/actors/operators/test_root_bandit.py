@@ -7,10 +7,16 @@ from toy_simulator import STEP, LinearPolicy, PointMassSimulator
 
 from actors.operators.config import RootBanditConfig
 from actors.operators.root_bandit import RootBandit
-from actors.search.rollouts import discounted_return, rollout_returns
+from actors.search.rollouts import discounted_returns, roll_out_policy
 
 CONFIG = RootBanditConfig(
-    num_candidates=8, num_perturbed=3, horizon_steps=5, hold_steps=2, target_kl=1.0, discount=0.9
+    num_candidates=8,
+    num_perturbed=3,
+    ascent_steps=(),
+    horizon_steps=5,
+    hold_steps=2,
+    target_kl=1.0,
+    discount=0.9,
 )
 
 
@@ -70,7 +76,7 @@ def test_values_agree_with_a_slow_loop(limit):
         (np.exp(log_probs) * (log_probs + np.log(8))).sum(axis=1), CONFIG.target_kl, rtol=1e-5
     )
     np.testing.assert_allclose(reference_set.value, (np.exp(log_probs) * q_values).sum(1), rtol=1e-5)
-    np.testing.assert_allclose(reference_set.policy_value, q_values[:, :5].mean(1), rtol=1e-5)
+    np.testing.assert_allclose(reference_set.policy_value, q_values[:, 0], rtol=1e-5)
 
 
 def test_rollout_returns_are_exact():
@@ -80,9 +86,9 @@ def test_rollout_returns_are_exact():
     first_action = generator.uniform(-1.0, 1.0, (6, 2)).astype(np.float32)
     noise = generator.standard_normal((6, 2, 2)).astype(np.float32)
     simulator, policy = PointMassSimulator(2, limit=0.9), LinearPolicy()
-    returns = rollout_returns(
+    returns = roll_out_policy(
         simulator, states, first_action, noise, policy, generator, num_steps=5, hold_steps=2, discount=0.9
-    )
+    ).returns
     for row in range(6):
         position, rewards, is_over = states[row], [], False
         for step in range(5):
@@ -107,7 +113,7 @@ def test_termination_ends_the_return_and_a_time_limit_does_not_exist():
     settings = dict(num_steps=3, hold_steps=1, discount=0.5)
     outward, no_noise = np.ones((2, 1), np.float32), np.zeros((2, 1, 1), np.float32)
     policy = LinearPolicy(gain=0.0, weight=100.0)
-    returns = rollout_returns(
+    returns = roll_out_policy(
         PointMassSimulator(1, limit=1.0),
         np.array([[0.95], [0.0]]),
         outward,
@@ -115,13 +121,13 @@ def test_termination_ends_the_return_and_a_time_limit_does_not_exist():
         policy,
         np.random.default_rng(0),
         **settings,
-    )
+    ).returns
     np.testing.assert_allclose(returns, [-(1.05**2), -0.01 * 1.75 - 0.125 * 1.0], rtol=1e-6)
 
 
 def test_divergence_after_a_termination_does_not_matter():
     """Once terminated, a rollout has its return, whatever the simulation does afterwards."""
-    returns = rollout_returns(
+    returns = roll_out_policy(
         PointMassSimulator(1, limit=0.55, poison=0.75),
         np.array([[0.5]]),
         np.ones((1, 1), np.float32),
@@ -131,19 +137,19 @@ def test_divergence_after_a_termination_does_not_matter():
         num_steps=4,
         hold_steps=1,
         discount=0.5,
-    )
+    ).returns
     np.testing.assert_allclose(returns, [-0.36])
 
 
-def test_discounted_return_by_hand():
+def test_discounted_returns_by_hand():
     """`1 + .5 (2 + .5 * 8) = 4`; a step that terminates cuts off what follows."""
-    returns = discounted_return(
+    returns = discounted_returns(
         np.array([[1.0, 2.0], [1.0, 2.0], [1.0, 2.0]]),
         np.array([[1.0, 1.0], [1.0, 0.0], [0.0, 0.0]]),
         np.array([8.0, 8.0, 8.0]),
         0.5,
     )
-    np.testing.assert_array_equal(returns, [4.0, 2.0, 1.0])
+    np.testing.assert_array_equal(returns, [[4.0, 6.0], [2.0, 2.0], [1.0, 2.0]])
 
 
 def test_reference_set_keeps_the_contract():
@@ -185,21 +191,6 @@ def test_perturbation_is_held_exactly():
     assert np.abs(taken[5:, :3]).min() > 0.0
 
 
-def test_several_holds_perturb_the_whole_horizon():
-    """With enough holds a perturbed candidate is a planner: a new draw for every segment."""
-    config = dataclasses.replace(CONFIG, horizon_steps=6, hold_steps=2, num_holds=9)
-    _, _, simulator = _improve([[0.1, 0.2]], config, LinearPolicy(gain=0.0))
-    taken = np.stack(simulator.actions, axis=1)
-    segments = taken[5:].reshape(3, 3, 2, 2)
-    np.testing.assert_array_equal(segments[:, :, 0], segments[:, :, 1])
-    assert np.abs(np.diff(segments[:, :, 0], axis=1)).min() > 0.0
-    np.testing.assert_array_equal(taken[:5, 1:], 0.0)
-    _, _, simulator = _improve([[0.1, 0.2]], dataclasses.replace(config, num_holds=2), LinearPolicy(gain=0.0))
-    taken = np.stack(simulator.actions, axis=1)
-    assert np.abs(taken[5:, :4]).min() > 0.0
-    np.testing.assert_array_equal(taken[5:, 4:], 0.0)
-
-
 def test_noisy_rollouts_share():
     """Half of the rollouts of each candidate are noisy from the second step on; first actions agree."""
     config = dataclasses.replace(CONFIG, rollouts_per_round=(4,), noisy_rollout_share=0.5)
@@ -217,11 +208,12 @@ def test_noisy_rollouts_share():
     assert (taken[:, 2:, 3] != taken[:, 2:, 4]).all()
 
 
-def test_policy_value_excludes_perturbed_candidates_and_noisy_rollouts():
-    """The policy's value is the plain mean over its own candidates and quiet rollouts of the first round."""
+def test_policy_value_excludes_all_other_candidates_and_noisy_rollouts():
+    """The policy's value is the return of its zero-noise action without noise."""
     config = dataclasses.replace(CONFIG, rollouts_per_round=(4,), noisy_rollout_share=0.5, rollout_scale=0.8)
     reference_set, slow = _q_values(STATES, config, 2, LinearPolicy())
-    np.testing.assert_allclose(reference_set.policy_value, slow[:, :5, :2].mean(axis=(1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(reference_set.policy_value, slow[:, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(reference_set.policy_value, slow[:, 0, 1], rtol=1e-5)
     assert (np.abs(slow.mean(axis=(1, 2)) - reference_set.policy_value) > 1e-4).all()
 
 
@@ -257,6 +249,60 @@ def test_halving_spends_later_rounds_on_the_best():
         reference_set.value[0], (np.exp(reference_set.log_probs[0]) * q_values).sum(), rtol=1e-5
     )
     assert np.argmax(reference_set.log_probs[0]) == np.argmax(q_values)
+
+
+ASCENT = dataclasses.replace(CONFIG, num_candidates=12, num_perturbed=6, ascent_steps=(0.2, 0.5, 1.0))
+
+
+def test_ascent_candidates_lie_along_the_fitted_direction():
+    """The last candidates are steps along the line that least squares fits to the perturbed ones.
+
+    The fit here is numpy's `lstsq` on the augmented system of ridge regression, one state at a time.
+    """
+    reference_set, _, simulator = _improve(STATES, ASCENT, seed=3)
+    first = np.stack(simulator.actions[:5], axis=1).reshape(4, 9, 5, 2)
+    slow = np.array(
+        [[_slow_return(s, plan, LinearPolicy(), 0.9) for plan in plans] for s, plans in zip(STATES, first)]
+    )
+    fitted = [0, *range(3, 9)]
+    for actions, q_values in zip(reference_set.actions, slow):
+        displacements = actions[fitted].astype(np.float64) - actions[0]
+        x = displacements - displacements.mean(axis=0)
+        q = q_values[fitted] - q_values[fitted].mean()
+        augmented = np.concatenate([x, np.sqrt(0.1) * np.eye(2)])
+        slope = np.linalg.lstsq(augmented, np.append(q, np.zeros(2)), rcond=None)[0]
+        steps = np.array(ASCENT.ascent_steps)[:, None] * slope / np.abs(slope).max()
+        np.testing.assert_allclose(actions[9:], np.clip(actions[0] + steps, -1.0, 1.0), atol=1e-5)
+
+
+def test_ascent_candidates_are_held_and_valued_as_the_others():
+    """Second-round candidates are held like perturbations; p* weighs all by their returns."""
+    reference_set, _, simulator = _improve(STATES, ASCENT, LinearPolicy(gain=0.0))
+    assert simulator.num_calls == [4 * 9] * 5 + [4 * 3] * 5
+    second = np.stack(simulator.actions[5:], axis=1).reshape(4, 3, 5, 2)
+    for step in range(2):
+        np.testing.assert_array_equal(second[:, :, step], reference_set.actions[:, 9:])
+    np.testing.assert_array_equal(second[:, :, 2:], 0.0)
+    first = np.stack(simulator.actions[:5], axis=1).reshape(4, 9, 5, 2)
+    taken = np.concatenate([first, second], axis=1)
+    slow = np.array(
+        [[_slow_return(s, plan, LinearPolicy(), 0.9) for plan in plans] for s, plans in zip(STATES, taken)]
+    )
+    np.testing.assert_allclose(
+        reference_set.value, (np.exp(reference_set.log_probs) * slow).sum(axis=1), rtol=1e-5
+    )
+
+
+def test_ascent_improves_on_random_candidates():
+    """At equal cost the best candidate is better with a second round than without, on a smooth problem."""
+    values = {}
+    for ascent_steps in ((), (0.2, 0.5, 1.0)):
+        config = dataclasses.replace(
+            ASCENT, num_perturbed=11 - len(ascent_steps), ascent_steps=ascent_steps, target_kl=50.0
+        )
+        runs = [_improve(STATES, config, LinearPolicy(gain=0.0), seed)[0].value for seed in range(30)]
+        values[ascent_steps] = np.mean(runs, axis=0)
+    assert (values[(0.2, 0.5, 1.0)] > values[()]).all()
 
 
 def test_states_do_not_leak():
@@ -356,9 +402,15 @@ def test_unknown_timestep_needs_steps():
     "settings, message",
     [
         (dict(num_candidates=0), "`num_candidates` must be an integer of at least 1, got 0"),
-        (dict(num_perturbed=16), "`num_perturbed` must be within 0 to num_candidates - 1 = 15, got 16"),
+        (
+            dict(num_perturbed=16),
+            r"`num_perturbed` must be within 0 to num_candidates - len\(ascent_steps\) - 1 = 11, got 16",
+        ),
         (dict(perturbation_scales=()), "`perturbation_scales` must hold at least one"),
         (dict(perturbation_scales=(0.1, -0.3)), "`perturbation_scales` must be positive, got -0.3"),
+        (dict(num_perturbed=0), "`ascent_steps` must be empty without perturbed candidates"),
+        (dict(ascent_steps=(0.5, 0.0)), "`ascent_steps` must be positive, got 0.0"),
+        (dict(num_transitions=0), "`num_transitions` must be an integer of at least 1, got 0"),
         (dict(horizon_sec=0.0), "`horizon_sec` must be positive, got 0.0"),
         (dict(hold_steps=0), "`hold_steps` must be an integer of at least 1, got 0"),
         (dict(discount=1.5), r"`discount` must be within \[0, 1\], got 1.5"),
@@ -376,5 +428,6 @@ def test_bad_settings_are_named(settings, message):
 
 def test_lists_become_tuples():
     """Settings from YAML come as lists and are stored as tuples, so that configurations compare equal."""
-    settings = RootBanditConfig(perturbation_scales=[0.1, 0.3], rollouts_per_round=[1])
-    assert settings == RootBanditConfig(perturbation_scales=(0.1, 0.3), rollouts_per_round=(1,))
+    settings = RootBanditConfig(perturbation_scales=[0.1, 0.3], rollouts_per_round=[1], ascent_steps=[1.0])
+    expected = RootBanditConfig(perturbation_scales=(0.1, 0.3), rollouts_per_round=(1,), ascent_steps=(1.0,))
+    assert settings == expected

@@ -53,7 +53,9 @@ def test_settings_without_effect_are_refused(options, instead):
 
 def test_config_survives_state_and_copy():
     """Options survive RLlib's ways of rebuilding a configuration."""
-    config = DistillConfig().search(num_candidates=5, num_perturbed=2).loop(max_policy_lag=None)
+    config = (
+        DistillConfig().search(num_candidates=5, num_perturbed=2, ascent_steps=[]).loop(max_policy_lag=None)
+    )
     for other in (DistillConfig.from_state(config.get_state()), config.copy()):
         assert other.part(RootBanditConfig).num_candidates == 5
         assert other.part(LoopConfig).max_policy_lag is None
