@@ -43,8 +43,8 @@ class SearchActor:
 
     In a share `mixed_fraction` of the environments whoever acts is drawn anew within episodes, so that the
     student meets, and gets labels for, the states around good trajectories that it cannot reach alone (the
-    mixture of Ross et al. 2011, DAgger, Section 3, https://arxiv.org/abs/1011.0686). In the others it is
-    fixed for an episode, which measures both: the number of them acted by the student stays within one of
+    mixture of Ross et al. 2011, DAgger, Section 3, https://arxiv.org/abs/1011.0686). These environments start
+    anew after `mixed_episode_steps` and then leave no record of the episode. In the others it is fixed for an episode, which measures both: the number of them acted by the student stays within one of
     `student_fraction` of theirs; where that is no whole number, an environment between the two goes to
     whoever is behind in steps.
 
@@ -134,6 +134,8 @@ class SearchActor:
                     slot.is_running = False
                 elif record is not None:
                     episodes.append(record)
+                    slot.is_running = False
+                elif slot.is_mixed and slot.num_steps >= self.config.mixed_episode_steps:
                     slot.is_running = False
         return Collected(
             reference_set=_concatenate(sets, is_kept),

@@ -285,3 +285,23 @@ def test_mixed_episodes_are_told_apart():
     config = ActingConfig(mixed_fraction=1.0, mean_segment_steps=2.0)
     collected = _actor([PointMassEnv(1, max_steps=4)], config).collect(LinearPolicy(), 4)
     assert [record.acted_by for record in collected.episodes] == ["mixed"]
+
+
+def test_mixed_environments_start_anew_early():
+    """They are reset after the steps given, without a record; the others run to their end."""
+    envs = [PointMassEnv(1, max_steps=20) for _ in range(2)]
+    config = ActingConfig(mixed_fraction=0.5, mixed_episode_steps=6)
+    collected = _actor(envs, config).collect(LinearPolicy(), 20)
+    observation = collected.reference_set.observation.reshape(20, 2)
+    for env, column, ends in ((envs[0], 0, []), (envs[1], 1, [5, 11, 17])):
+        moved = observation[:-1, column] + 0.1 * np.concatenate(env.actions)[:19]
+        jumps = np.abs(observation[1:, column] - moved) > 1e-5
+        np.testing.assert_array_equal(np.flatnonzero(jumps), ends)
+    assert [record.num_steps for record in collected.episodes] == [20]
+    assert len(collected.reference_set) == collected.num_env_steps == 40
+
+
+def test_episode_length_of_mixed_environments_is_checked():
+    """A limit that is no positive integer is refused by name."""
+    with pytest.raises(ValueError, match="`mixed_episode_steps` must be an integer of at least 1, got 0"):
+        ActingConfig(mixed_episode_steps=0)
