@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.operators.base import ImprovementOperator
 from actors.simulators.base import Simulator
-from actors.stepping import sample_improved, stack_states, step_env
+from actors.stepping import best_actions, stack_states, step_env
 from distill_rl.policies.base import SearchPolicy
 
 _EnvsActFn = Callable[[np.ndarray, list[gym.Env]], np.ndarray]
@@ -74,7 +74,7 @@ def evaluate_search(
     num_episodes: int,
     seed: int = 0,
 ) -> EvaluationResult:
-    """Runs whole episodes of the search: every step is a search, and the action is drawn from p*.
+    """Runs whole episodes of the search: every step is a search, and its best candidate acts.
 
     Args:
       operator: improves on the policy at every state.
@@ -82,7 +82,7 @@ def evaluate_search(
       policy: the policy that is improved on.
       envs: environments of one kind; they are reset.
       num_episodes: at least 1.
-      seed: of the episodes' resets (the same as in `evaluate_policy`), of the search and of the draws.
+      seed: of the episodes' resets (the same as in `evaluate_policy`), and of the search.
 
     Returns:
       Returns and lengths of `num_episodes` episodes.
@@ -94,7 +94,7 @@ def evaluate_search(
 
     def act_fn(observation: np.ndarray, running: list[gym.Env]) -> np.ndarray:
         state = stack_states([simulator.snapshot(env) for env in running])
-        return sample_improved(operator.improve(observation, state, policy, generator), generator)
+        return best_actions(operator.improve(observation, state, policy, generator))
 
     return _evaluate(act_fn, envs, num_episodes, seed)
 

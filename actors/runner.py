@@ -104,7 +104,7 @@ class SearchEnvRunner(SingleAgentEnvRunner):
         return header, collected.reference_set
 
     def evaluate_search(self, num_episodes: int, seed: int = 0) -> list[float]:
-        """Returns the returns of whole episodes in which every action is drawn from the improved policy."""
+        """Returns the returns of whole episodes in which every action is the best candidate of a search."""
         num_envs = min(num_episodes, self.config.num_envs_per_env_runner)
         envs = [self._make_one_env() for _ in range(num_envs)]
         operator = self._make_operator(envs[0])

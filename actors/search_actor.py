@@ -12,7 +12,7 @@ from actors.collected import Collected, EpisodeRecord
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
 from actors.simulators.base import Simulator
-from actors.stepping import sample_improved, stack_states, step_env
+from actors.stepping import best_actions, stack_states, step_env
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.types import ReferenceSet
 
@@ -43,8 +43,9 @@ class SearchActor:
 
     In a share `mixed_fraction` of the environments whoever acts is drawn anew within episodes, so that the
     student meets, and gets labels for, the states around good trajectories that it cannot reach alone (the
-    mixture of Ross et al. 2011, DAgger, Section 3, https://arxiv.org/abs/1011.0686). These environments start
-    anew after `mixed_episode_steps` and then leave no record of the episode. In the others it is fixed for an episode, which measures both: the number of them acted by the student stays within one of
+    mixture of Ross et al. 2011, DAgger, Section 3, https://arxiv.org/abs/1011.0686). These environments may
+    start anew early (`mixed_episode_steps`), without a record of the episode. In the others it is fixed for an
+    episode, which measures both: the number of them acted by the student stays within one of
     `student_fraction` of theirs; where that is no whole number, an environment between the two goes to
     whoever is behind in steps.
 
@@ -135,7 +136,7 @@ class SearchActor:
                 elif record is not None:
                     episodes.append(record)
                     slot.is_running = False
-                elif slot.is_mixed and slot.num_steps >= self.config.mixed_episode_steps:
+                elif slot.is_mixed and slot.num_steps == self.config.mixed_episode_steps:
                     slot.is_running = False
         return Collected(
             reference_set=_concatenate(sets, is_kept),
@@ -212,8 +213,8 @@ class SearchActor:
         return self.operator.improve(observation, state, policy, self._generator, policy_version)
 
     def _choose_actions(self, policy: SearchPolicy, reference_set: ReferenceSet) -> np.ndarray:
-        """Returns an action for each environment: from p* or from the student. Shape `[num_envs, A]`."""
-        actions = sample_improved(reference_set, self._generator)
+        """Returns an action for each environment: the best or the student's. Shape `[num_envs, A]`."""
+        actions = best_actions(reference_set)
         is_student = np.array([slot.is_student for slot in self._slots])
         if is_student.any():
             actions[is_student] = policy.act(

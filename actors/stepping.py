@@ -1,4 +1,4 @@
-"""What acting and evaluation share: a guarded environment step, stacked snapshots, a draw from p*."""
+"""What acting and evaluation share: a guarded environment step, stacked snapshots, the best of p*."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -55,17 +55,6 @@ def stack_states(states: Sequence[Any]) -> np.ndarray:
     return stacked
 
 
-def sample_improved(reference_set: ReferenceSet, generator: np.random.Generator) -> np.ndarray:
-    """Draws one action of each state from the improved policy, by inverting its cumulative mass.
-
-    Args:
-      reference_set: in the mass convention.
-      generator: source of the draw.
-
-    Returns:
-      Shape `[B, A]`; a copy.
-    """
-    cumulative = np.cumsum(np.exp(reference_set.log_probs, dtype=np.float64), axis=1)
-    threshold = generator.random(len(cumulative)) * cumulative[:, -1]
-    index = (cumulative <= threshold[:, None]).sum(axis=1)
-    return reference_set.actions[np.arange(len(index)), index]
+def best_actions(reference_set: ReferenceSet) -> np.ndarray:
+    """Returns the most probable candidate of each state, the one of the largest value. Shape `[B, A]`."""
+    return reference_set.actions[np.arange(len(reference_set)), reference_set.log_probs.argmax(axis=1)]

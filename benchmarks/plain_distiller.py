@@ -38,6 +38,7 @@ class PlainDistiller:
         networks.value.normalizer.update(batch.observation)
         num_states, _, action_size = batch.actions.shape
         noise = torch.randn((num_states, config.num_noises, action_size), generator=self._generator)
+        noise[: round(config.zero_noise_fraction * num_states)] = 0.0
         policy_losses, value_losses = [], []
         for s in range(num_states):
             log_weights = batch.log_probs[s] - batch.log_proposals[s]

@@ -25,6 +25,8 @@ class DistillationConfig:
     """Noise draws for each state of a batch."""
     num_ode_steps: int = 8
     """`endpoint`: evaluations of the closed-form posterior mean along the ODE."""
+    zero_noise_fraction: float = 0.5
+    """`endpoint`: share of a batch trained at zero noise, which is how the policy acts by default."""
     num_noise_levels: int = 10
     """`consistency`, `denoising`: levels of the Karras grid."""
     noise_level_schedule: str = "fixed"
@@ -96,6 +98,8 @@ class DistillationConfig:
             raise ValueError(f"`sigma_max` must exceed `sigma_min` = {self.sigma_min}, got {self.sigma_max}")
         if not 0.0 <= self.ema_decay < 1.0:
             raise ValueError(f"`ema_decay` must lie in [0, 1), got {self.ema_decay}")
+        if not 0.0 <= self.zero_noise_fraction <= 1.0:
+            raise ValueError(f"`zero_noise_fraction` must lie in [0, 1], got {self.zero_noise_fraction}")
         if self.value_loss_weight < 0.0:
             raise ValueError(f"`value_loss_weight` must not be negative, got {self.value_loss_weight}")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:

@@ -123,21 +123,22 @@ class ActingConfig:
     """Settings of `SearchActor`.
 
     Attributes:
-      student_fraction: share of the environments in which the policy itself acts; in the others actions are
-        drawn from the improved policy. All states are searched.
+      student_fraction: share of the environments in which the policy itself acts; in the others the
+        search does, by its best candidate. All states are searched.
       student_noise_scale: noise of the policy where it acts: 0 is its mode-like action, 1 its distribution.
       mixed_fraction: share of the environments in which whoever acts is drawn anew within episodes, the
         student with probability `student_fraction`.
       mean_segment_steps: mean number of environment steps between those draws, at least 1.
       mixed_episode_steps: environment steps after which those environments start a new episode, so that
-        labels keep coming from where episodes begin and not from where a weak policy ends up.
+        labels keep coming from where episodes begin and not from where a weak policy ends up; None lets them
+        run to their end.
     """
 
     student_fraction: float = 0.7
     student_noise_scale: float = 0.3
     mixed_fraction: float = 0.5
     mean_segment_steps: float = 30.0
-    mixed_episode_steps: int = 100
+    mixed_episode_steps: int | None = None
 
     def __post_init__(self) -> None:
         """Checks the settings.
@@ -149,7 +150,8 @@ class ActingConfig:
         _check_fraction("mixed_fraction", self.mixed_fraction)
         if not self.mean_segment_steps >= 1.0:
             raise ValueError(f"`mean_segment_steps` must be at least 1, got {self.mean_segment_steps}")
-        _check_at_least_one("mixed_episode_steps", self.mixed_episode_steps)
+        if self.mixed_episode_steps is not None:
+            _check_at_least_one("mixed_episode_steps", self.mixed_episode_steps)
         if not self.student_noise_scale >= 0.0:
             raise ValueError(f"`student_noise_scale` must not be negative, got {self.student_noise_scale}")
 

@@ -21,7 +21,8 @@ class MujocoSimulator:
     A state is a row of physics state, warm start of the constraint solver, task parameters and
     acceleration-stage sensors. From a `snapshot`, an open-loop rollout is one native call and equals the
     environment's own steps bit for bit. A closed-loop rollout is one native call for each step; MuJoCo does
-    not return its warm start, so later calls start the constraint solver cold, and agree to its tolerance.
+    not return its warm start, so later calls start the constraint solver from the acceleration over the last
+    step, and agree to its tolerance.
 
     MuJoCo computes position- and velocity-stage sensors one substep late. Rewards that need them are
     therefore read from the first substep of the next control step, and only the last one of a rollout costs a
@@ -137,8 +138,14 @@ class MujocoSimulator:
             check_shape("action", action, (len(warmstart), self.action_size))
             controls.append(self._control_fn(action)[:, None])
             self._advance(trajectory, start, controls[-1], warmstart, is_last=step == num_steps - 1)
-            warmstart = np.zeros_like(warmstart)
+            warmstart = self._mean_acceleration(trajectory, start + self._action_repeat)
         return np.concatenate(controls, axis=1)
+
+    def _mean_acceleration(self, trajectory: Trajectory, boundary: int) -> np.ndarray:
+        """Returns the acceleration over the control step before a boundary. Shape `[M, nv]`."""
+        velocity = slice(1 + self.task.model.nq, 1 + self.task.model.nq + self.task.model.nv)
+        change = trajectory.states[boundary, :, velocity] - trajectory.states[boundary - 1, :, velocity]
+        return change / (self.task.num_substeps * self._substep_sec)
 
     def _advance(
         self,
@@ -225,8 +232,8 @@ class MujocoSimulator:
         reward = np.where(was_over, 0.0, np.where(is_lost, np.nan, reward))
         observation = self._observe(trajectory, parameters, -1)
         observation[is_over[-1] & is_lost[-1]] = 0.0
-        cold = np.zeros((len(parameters), self.task.model.nv))
-        state = [trajectory.states[-1], cold, parameters, trajectory.force_sensors[-1]]
+        warmstart = self._mean_acceleration(trajectory, len(trajectory.states) - 1)
+        state = [trajectory.states[-1], warmstart, parameters, trajectory.force_sensors[-1]]
         return Rollout(
             state=np.concatenate(state, axis=1),
             observation=observation,

@@ -115,7 +115,7 @@ class Distill(Algorithm):
         return result
 
     def evaluate_search(self, num_episodes: int) -> dict[str, float]:
-        """Measures the search policy: whole episodes in which every action is drawn from the improved policy.
+        """Measures the search policy: whole episodes in which every action is the best of a search.
 
         Runs on the evaluation runners, with the weights of the last `evaluate` call.
         """

@@ -22,16 +22,25 @@ class EndpointObjective:
       is_corrected: weights p*/q (proposal corrected), or p* alone as in Fang & Di, Eq. (1).
       num_noises: noises for each state.
       num_ode_steps: steps of the ODE.
+      zero_noise_fraction: share of the states (the first ones of the batch) at which all noise is zero. The
+        zero-noise action is what acts and what searches follow, and samples never come near zero in many
+        dimensions.
     """
 
     is_corrected: bool = True
     num_noises: int = 1
     num_ode_steps: int = 8
+    zero_noise_fraction: float = 0.0
 
     @classmethod
     def from_config(cls, config: DistillationConfig) -> "EndpointObjective":
         """Builds the objective from the fields of a configuration."""
-        return cls(config.posterior == "proposal_corrected", config.num_noises, config.num_ode_steps)
+        return cls(
+            config.posterior == "proposal_corrected",
+            config.num_noises,
+            config.num_ode_steps,
+            config.zero_noise_fraction,
+        )
 
     def __call__(
         self,
@@ -47,6 +56,7 @@ class EndpointObjective:
         actions: torch.Tensor = batch.actions
         shape = (actions.shape[0], self.num_noises, actions.shape[-1])
         noise = torch.randn(shape, generator=generator, device=actions.device)
+        noise[: round(self.zero_noise_fraction * len(noise))] = 0.0
         endpoints = reference_endpoints(
             actions,
             batch.log_probs - batch.log_proposals if self.is_corrected else batch.log_probs,

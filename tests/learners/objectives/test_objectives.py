@@ -82,9 +82,24 @@ def test_endpoint_loss_is_the_distance_to_the_ode_end_points(policies):
     ):
         ends = reference_endpoints(batch.actions, log_weights, noise, num_steps=8)
         expected = ((predicted - ends) ** 2).sum() / 12
-        loss_fn = make_objective(DistillationConfig(posterior=posterior, num_noises=2))
+        config = DistillationConfig(posterior=posterior, num_noises=2, zero_noise_fraction=0.0)
+        loss_fn = make_objective(config)
         loss = loss_fn(policy, target, batch, update=0, generator=_generator())
         torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize(("fraction", "num_zero"), [(0.5, 3), (1.0, 6), (0.1, 1)])
+def test_a_share_of_the_states_is_trained_at_zero_noise(policies, fraction, num_zero):
+    """The first states of a batch see zero noise, on both sides of the loss; the others their draws."""
+    policy, target = policies
+    batch = _batch()
+    noise = torch.randn(6, 1, 2, generator=_generator())
+    noise[:num_zero] = 0.0
+    ends = reference_endpoints(batch.actions, batch.log_probs, noise, num_steps=8)
+    predicted = policy.denoise(80.0 * noise, 80.0, batch.observation[:, None])
+    loss_fn = make_objective(DistillationConfig(zero_noise_fraction=fraction))
+    loss = loss_fn(policy, target, batch, update=0, generator=_generator())
+    torch.testing.assert_close(loss, ((predicted - ends) ** 2).sum() / 6)
 
 
 class _Recorder(ConsistencyPolicy):
