@@ -44,8 +44,8 @@ class SearchActor:
     In a share `mixed_fraction` of the environments whoever acts is drawn anew within episodes, so that the
     student meets, and gets labels for, the states around good trajectories that it cannot reach alone (the
     mixture of Ross et al. 2011, DAgger, Section 3, https://arxiv.org/abs/1011.0686). These environments may
-    start anew early (`mixed_episode_steps`), without a record of the episode. In the others it is fixed for an
-    episode, which measures both: the number of them acted by the student stays within one of
+    start anew early (`mixed_episode_steps`), without a record of the episode. In the others it is fixed for
+    an episode, which measures both: the number of them acted by the student stays within one of
     `student_fraction` of theirs; where that is no whole number, an environment between the two goes to
     whoever is behind in steps.
 
