@@ -143,16 +143,17 @@ class Distiller:
     def _value_loss(self, batch: ReferenceSet) -> Tensor:
         """Returns the loss of the value network: on transitions if there are any, else on `policy_value`.
 
-        Of each state's transitions the first, which starts at the state itself, and one more take part.
+        Of each state's transitions one takes part: the first, which starts at the state itself, of every
+        other state, and any of the rest.
         """
         if batch.transitions is None:
             return self.online.value.loss(batch.observation, batch.policy_value)
         num_states, num_transitions = batch.transitions.reward.shape
         row = torch.arange(num_states, device=self.device)
-        other = torch.randint(num_transitions, (num_states,), generator=self._generator, device=self.device)
-        rows, columns = row.repeat(2), torch.cat([torch.zeros_like(other), other])
+        column = torch.randint(num_transitions, (num_states,), generator=self._generator, device=self.device)
+        column[::2] = 0
         drawn = {
-            field.name: getattr(batch.transitions, field.name)[rows, columns]
+            field.name: getattr(batch.transitions, field.name)[row, column]
             for field in dataclasses.fields(batch.transitions)
         }
         transitions = NStepTransitions(**drawn)
