@@ -1,0 +1,1 @@
+"""Experiments on the projection alone, with targets whose densities are known."""
