@@ -149,9 +149,9 @@ def make_control_variate(target: TargetDensity, sigma_data: float) -> Posterior:
     """Returns the blend of denoising and target score matching for a single source.
 
     `mu_hat = (1 - c) x + c (x_sigma + sigma^2 grad log p*(x))`, `c = sigma_data^2 / (sigma_data^2 +
-    sigma^2)`: both parts have the posterior mean as expectation, so does every blend, and for a Gaussian p* of standard
-    deviation `sigma_data` this one has no variance. The second identity asks for a p* that is smooth on the
-    whole space: mass cut off at the ends of a box makes it biased there.
+    sigma^2)`: both parts have the posterior mean as expectation, so does every blend, and for a Gaussian p*
+    of standard deviation `sigma_data` this one has no variance. The second identity asks for a p* that is
+    smooth on the whole space: mass cut off at the ends of a box makes it biased there.
 
     Source: De Bortoli et al. (2024), "Target score matching", https://arxiv.org/abs/2402.08667, Section 3.
 
