@@ -1,7 +1,6 @@
 """The gradient step: reference sets in, better weights out. No Ray."""
 
 import copy
-import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any
@@ -11,7 +10,7 @@ from torch import Tensor, nn
 
 from distill_rl.diffusion.schedules import num_levels_at, target_decay_at
 from distill_rl.networks.distill_networks import DistillNetworks
-from distill_rl.types import NStepTransitions, ReferenceSet
+from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
 from learners.objectives import make_objective
 from learners.posterior import log_effective_sample_size
@@ -152,15 +151,11 @@ class Distiller:
         row = torch.arange(num_states, device=self.device)
         column = torch.randint(num_transitions, (num_states,), generator=self._generator, device=self.device)
         column[::2] = 0
-        drawn = {
-            field.name: getattr(batch.transitions, field.name)[row, column]
-            for field in dataclasses.fields(batch.transitions)
-        }
-        transitions = NStepTransitions(**drawn)
+        drawn = batch.transitions
         with torch.no_grad():
-            bootstrap = self.ema.value.value(transitions.next_observation)
-        target = transitions.reward + transitions.discount * bootstrap
-        return self.online.value.loss(transitions.observation, target)
+            bootstrap = self.ema.value.value(drawn.next_observation[row, column])
+        target = drawn.reward[row, column] + drawn.discount[row, column] * bootstrap
+        return self.online.value.loss(drawn.observation[row, column], target)
 
     def _step(self, grads: list[Tensor], grad_norm: float) -> None:
         self._consecutive_skips = 0

@@ -117,8 +117,7 @@ class ReferenceReplay:
         added = reference_set.to_arrays()
         if added.keys() != self._arrays.keys():
             raise ValueError(
-                "`transitions` must be given in all sets or in none; the first set has "
-                f"{list(self._arrays)}, "
+                f"`transitions` must be given in all sets or in none, like in the first, {list(self._arrays)}; "
                 f"got {list(added)}"
             )
         for name, array in self._arrays.items():

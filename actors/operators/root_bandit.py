@@ -54,8 +54,8 @@ class RootBandit:
     The improved policy is `softmax(Q / eta)` over the candidates, with eta set for each state by a target
     divergence from the uniform prior.
 
-    Candidates that diverge get no mass. A state without any sound candidate, or without a sound one of the
-    policy's own, is marked by NaN in `value` and `policy_value`; whoever called the search drops it.
+    Candidates that diverge get no mass. A state whose zero-noise rollout diverges is marked by NaN in `value`
+    and `policy_value`; whoever called the search drops it.
     """
 
     def __init__(self, simulator: Simulator, config: RootBanditConfig | None = None):

@@ -35,7 +35,7 @@ def draw_transitions(
       generator: source of the draws.
 
     Returns:
-      The stretches.
+      The stretches; `reward` in reward units. Shapes `[B, T, ...]`.
     """
     num_states, num_rollouts = len(fallback_value), len(first_policy_step)
     num_steps = rollouts.rewards_to_go.shape[1]

@@ -101,8 +101,11 @@ def log_density(
         return (drift, rate) if is_differentiated else (drift.detach(), rate)
 
     start, end = math.log(sigma_min), math.log(sigma_max)
-    integrate = _heun(num_steps) if solver == "heun" else _dormand_prince(tolerance)
-    v, change = integrate(slopes, actions / math.hypot(sigma_min, sigma_data), start, end)
+    v = actions / math.hypot(sigma_min, sigma_data)
+    if solver == "heun":
+        v, change = _integrate_heun(slopes, v, start, end, num_steps)
+    else:
+        v, change = _integrate_adaptively(slopes, v, start, end, tolerance)
     unit_noise = v * math.hypot(sigma_max, sigma_data) / sigma_max
     log_normal = -0.5 * unit_noise.square() - math.log(sigma_max) - 0.5 * math.log(2.0 * math.pi)
     return log_normal.sum(dim=1) + change
@@ -127,38 +130,33 @@ def _cotangents(
 
 
 _Slopes = Callable[[float | Tensor, Tensor], tuple[Tensor, Tensor]]
-_Integrate = Callable[[_Slopes, Tensor, float, float], tuple[Tensor, Tensor]]
 
 
-def _heun(num_steps: int) -> _Integrate:
-    """Returns Heun's method with `num_steps` equal steps, for the path and the integral along it."""
-
-    def integrate(slopes: _Slopes, v: Tensor, start: float, end: float) -> tuple[Tensor, Tensor]:
-        step = (end - start) / num_steps
-        total = v.new_zeros(len(v))
-        for index in range(num_steps):
-            u = start + index * step
-            drift, rate = slopes(u, v)
-            next_drift, next_rate = slopes(u + step, v + step * drift)
-            v = v + 0.5 * step * (drift + next_drift)
-            total = total + 0.5 * step * (rate + next_rate)
-        return v, total
-
-    return integrate
+def _integrate_heun(
+    slopes: _Slopes, v: Tensor, start: float, end: float, num_steps: int
+) -> tuple[Tensor, Tensor]:
+    """Follows the path in equal steps; returns its end `[M, A]` and the integral along it `[M]`."""
+    step = (end - start) / num_steps
+    total = v.new_zeros(len(v))
+    for index in range(num_steps):
+        u = start + index * step
+        drift, rate = slopes(u, v)
+        next_drift, next_rate = slopes(u + step, v + step * drift)
+        v = v + 0.5 * step * (drift + next_drift)
+        total = total + 0.5 * step * (rate + next_rate)
+    return v, total
 
 
-def _dormand_prince(tolerance: float) -> _Integrate:
-    """Returns the adaptive method, whose error control covers the path and the integral together."""
-
-    def integrate(slopes: _Slopes, v: Tensor, start: float, end: float) -> tuple[Tensor, Tensor]:
-        path, total = torchdiffeq.odeint(
-            lambda u, state: slopes(u, state[0]),
-            (v, v.new_zeros(len(v))),
-            v.new_tensor([start, end]),
-            method="dopri5",
-            rtol=tolerance,
-            atol=tolerance,
-        )
-        return path[-1], total[-1]
-
-    return integrate
+def _integrate_adaptively(
+    slopes: _Slopes, v: Tensor, start: float, end: float, tolerance: float
+) -> tuple[Tensor, Tensor]:
+    """The same with error control over path and integral together."""
+    path, total = torchdiffeq.odeint(
+        lambda u, state: slopes(u, state[0]),
+        (v, v.new_zeros(len(v))),
+        v.new_tensor([start, end]),
+        method="dopri5",
+        rtol=tolerance,
+        atol=tolerance,
+    )
+    return path[-1], total[-1]

@@ -34,7 +34,15 @@ class TruncatedMixtures:
     weights: Tensor  # [I, K]
 
     def sample(self, num_samples: int, generator: torch.Generator) -> Tensor:
-        """Draws from each mixture, by inverting the cumulative distributions. Shape `[I, num_samples, A]`."""
+        """Draws from each mixture, by inverting the cumulative distributions.
+
+        Args:
+          num_samples: `M`, draws from each.
+          generator: source of the draws, on the device of the parameters.
+
+        Returns:
+          Shape `[I, M, A]`.
+        """
         index = torch.multinomial(self.weights, num_samples, replacement=True, generator=generator)
         rows = torch.arange(len(index), device=index.device)[:, None]
         means, scales = self.means[rows, index], self.scales[rows, index]
@@ -59,7 +67,17 @@ class TruncatedMixtures:
         return self._log_components(actions).logsumexp(dim=1).masked_fill(~is_inside, -math.inf)
 
     def score(self, actions: Tensor) -> Tensor:
-        """Computes the gradient of the log-density inside the box. Shapes `[I, M, A]` to `[I, M, A]`."""
+        """Computes the gradient of the log-density inside the box.
+
+        Args:
+          actions: shape `[I, M, A]`.
+
+        Returns:
+          Shape `[I, M, A]`.
+
+        Raises:
+          ValueError: if the shape is wrong.
+        """
         share = torch.softmax(self._log_components(actions), dim=1)
         of_components = (self.means[:, :, None] - actions[:, None]) / self.scales[:, :, None].square()
         return (share[..., None] * of_components).sum(dim=1)
