@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from distill_rl.checks import check_choice
-from learners.posterior import POSTERIORS, Posterior, kernel_logits
+from learners.posterior import POSTERIORS, NoisyReference, Posterior
 
 _RIDGE = 0.1
 """Over the effective sample size, in units of the controls; anything from 0.01 to 0.3 does about as well."""
@@ -52,22 +52,11 @@ def make_stein(target: TargetDensity, low: float = -1.0, high: float = 1.0) -> P
       high: upper end.
     """
 
-    def stein(
-        actions: Tensor,
-        log_probs: Tensor,
-        log_proposals: Tensor,
-        x_sigma: Tensor,
-        sigma: Tensor,
-        *,
-        source: Tensor,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """See `make_stein`; arguments and result as `learners.posterior.importance`."""
-        del source, generator
-        logits = kernel_logits(actions, log_probs - log_proposals, x_sigma, sigma)
-        weights = torch.softmax(logits, dim=-1)  # [B, K, N]
+    def stein(noisy: NoisyReference) -> Tensor:
+        actions, x_sigma = noisy.actions, noisy.x_sigma
+        weights = noisy.weights(noisy.log_probs - noisy.log_proposals)  # [B, K, N]
         points = actions[:, None]  # [B, 1, N, A]
-        variance = sigma[..., None, None].square()
+        variance = noisy.sigma[..., None, None].square()
         posterior_score = target.score(actions)[:, None] + (x_sigma[:, :, None] - points) / variance
         bump, slope = (points - low) * (high - points), low + high - 2.0 * points
         controls = bump * posterior_score + slope  # [B, K, N, A]
@@ -106,36 +95,26 @@ def make_defensive_mixture(target: TargetDensity, low: float = -1.0, high: float
       high: upper end.
     """
 
-    def defensive_mixture(
-        actions: Tensor,
-        log_probs: Tensor,
-        log_proposals: Tensor,
-        x_sigma: Tensor,
-        sigma: Tensor,
-        *,
-        source: Tensor,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """See `make_defensive_mixture`; arguments and result as `learners.posterior.importance`."""
-        del source
-        if not torch.equal(log_probs, log_proposals):
+    def defensive_mixture(noisy: NoisyReference) -> Tensor:
+        if not torch.equal(noisy.log_probs, noisy.log_proposals):
             raise ValueError(
                 "`log_proposals` must equal log_probs for `defensive_mixture`: it takes candidates drawn "
                 "from p* itself, since it needs the density of their proposal at other actions too"
             )
+        actions, x_sigma = noisy.actions, noisy.x_sigma
         num_states, num_candidates, size = actions.shape
-        level = sigma[..., None, None]  # [B, K, 1, 1]
+        level = noisy.sigma[..., None, None]  # [B, K, 1, 1]
         centre = x_sigma[:, :, None]
         start, end = torch.special.ndtr((low - centre) / level), torch.special.ndtr((high - centre) / level)
         shape = (*x_sigma.shape[:2], num_candidates, size)
-        uniform = torch.rand(shape, generator=generator, dtype=actions.dtype, device=actions.device)
+        uniform = torch.rand(shape, generator=noisy.generator, dtype=actions.dtype, device=actions.device)
         fresh = centre + level * torch.special.ndtri(start + uniform * (end - start))
         # Far outside the box the truncated Gaussian is beyond the precision of its distribution function.
         fresh = torch.nan_to_num(fresh, nan=low, posinf=high, neginf=low).clamp(low, high)
         fresh_log_probs = target.log_prob(fresh.reshape(num_states, -1, size)).reshape(shape[:3])
         candidates = actions[:, None].expand(-1, x_sigma.shape[1], -1, -1)
         pooled = torch.cat([candidates, fresh], dim=2)  # [B, K, 2 N, A]
-        pooled_log_probs = torch.cat([log_probs[:, None].expand(shape[:3]), fresh_log_probs], dim=2)
+        pooled_log_probs = torch.cat([noisy.log_probs[:, None].expand(shape[:3]), fresh_log_probs], dim=2)
         log_kernel = (-0.5 * ((centre - pooled) / level).square()).sum(dim=-1)
         log_mass = (end - start).clamp_min(torch.finfo(actions.dtype).tiny).log() + level.log()
         log_fresh_density = log_kernel - (log_mass + 0.5 * _LOG_2_PI).sum(dim=-1)
@@ -160,21 +139,11 @@ def make_control_variate(target: TargetDensity, sigma_data: float) -> Posterior:
       sigma_data: standard deviation of p*.
     """
 
-    def control_variate(
-        actions: Tensor,
-        log_probs: Tensor,
-        log_proposals: Tensor,
-        x_sigma: Tensor,
-        sigma: Tensor,
-        *,
-        source: Tensor,
-        generator: torch.Generator,
-    ) -> Tensor:
-        """See `make_control_variate`; arguments and result as `learners.posterior.importance`."""
-        del actions, log_probs, log_proposals, generator
-        variance = sigma.unsqueeze(-1).square()
+    def control_variate(noisy: NoisyReference) -> Tensor:
+        variance = noisy.sigma.unsqueeze(-1).square()
         share = sigma_data**2 / (sigma_data**2 + variance)
-        return (1.0 - share) * source + share * (x_sigma + variance * target.score(source))
+        matched = noisy.x_sigma + variance * target.score(noisy.source)
+        return (1.0 - share) * noisy.source + share * matched
 
     return control_variate
 

@@ -14,101 +14,82 @@ Two rules give the log-weight of a candidate before the Gaussian kernel:
 In the mass convention of `ReferenceSet` the proposals are zero and the two rules agree.
 """
 
+import dataclasses
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
-Posterior = Callable[..., Tensor]
-"""`(actions, log_probs, log_proposals, x_sigma, sigma, *, source, generator) -> estimate [B, ..., A]`."""
+
+@dataclasses.dataclass(frozen=True)
+class NoisyReference:
+    """Reference sets, and noisy actions whose posterior mean is asked for.
+
+    Attributes:
+      actions: candidates. Shape `[B, N, A]`.
+      log_probs: log p*; `-inf` marks a candidate of no mass. Shape `[B, N]`.
+      log_proposals: log q. Shape `[B, N]`.
+      x_sigma: noisy actions. Shape `[B, ..., A]`.
+      sigma: their noise levels. Shape `[B, ...]`.
+      source: the clean actions that `x_sigma` were made from. Shape `[B, ..., A]`.
+      generator: source of random draws.
+    """
+
+    actions: Tensor  # [B, N, A]
+    log_probs: Tensor  # [B, N]
+    log_proposals: Tensor  # [B, N]
+    x_sigma: Tensor  # [B, ..., A]
+    sigma: Tensor  # [B, ...]
+    source: Tensor  # [B, ..., A]
+    generator: torch.Generator
+
+    def weights(self, log_weights: Tensor) -> Tensor:
+        """Returns normalised weights, kernel included, of candidates with `log_weights` `[B, N]`.
+
+        Shape `[B, ..., N]`.
+        """
+        return torch.softmax(kernel_logits(self.actions, log_weights, self.x_sigma, self.sigma), dim=-1)
 
 
-def importance(
-    actions: Tensor,
-    log_probs: Tensor,
-    log_proposals: Tensor,
-    x_sigma: Tensor,
-    sigma: Tensor,
-    *,
-    source: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
+Posterior = Callable[[NoisyReference], Tensor]
+"""Estimates `E[x | x_sigma]`. Shape `[B, ..., A]`."""
+
+
+def importance(noisy: NoisyReference) -> Tensor:
     """Weights the candidates by p* and the kernel: `w_i ~ p*(x_i) exp(-|x_sigma - x_i|^2 / (2 sigma^2))`.
 
     Source: Fang & Di, Eq. (1) and (2), as printed; see the module's docstring for what it converges to.
-
-    Args:
-      actions: candidates. Shape `[B, N, A]`.
-      log_probs: log p*; `-inf` marks a candidate of no mass. Shape `[B, N]`.
-      log_proposals: log q, not used here. Shape `[B, N]`.
-      x_sigma: noisy actions. Shape `[B, ..., A]`.
-      sigma: their noise levels. Shape `[B, ...]`.
-      source: the clean actions that `x_sigma` were made from, not used here. Shape `[B, ..., A]`.
-      generator: source of random draws, not used here.
-
-    Returns:
-      The estimate. Shape `[B, ..., A]`.
+    Shape `[B, ..., A]`.
     """
-    del log_proposals, source, generator
-    return _weighted_mean(actions, kernel_logits(actions, log_probs, x_sigma, sigma))
+    return _weighted_mean(noisy.actions, noisy.weights(noisy.log_probs))
 
 
-def proposal_corrected(
-    actions: Tensor,
-    log_probs: Tensor,
-    log_proposals: Tensor,
-    x_sigma: Tensor,
-    sigma: Tensor,
-    *,
-    source: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
+def proposal_corrected(noisy: NoisyReference) -> Tensor:
     """Weights the candidates by p*/q and the kernel.
 
     `w_i ~ p*(x_i) / q(x_i) exp(-|x_sigma - x_i|^2 / (2 sigma^2))`, which converges to the posterior mean.
-    Arguments and result as `importance`, with `log_proposals` used.
+    Shape `[B, ..., A]`.
     """
-    del source, generator
-    return _weighted_mean(actions, kernel_logits(actions, log_probs - log_proposals, x_sigma, sigma))
+    return _weighted_mean(noisy.actions, noisy.weights(noisy.log_probs - noisy.log_proposals))
 
 
-def gumbel(
-    actions: Tensor,
-    log_probs: Tensor,
-    log_proposals: Tensor,
-    x_sigma: Tensor,
-    sigma: Tensor,
-    *,
-    source: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
+def gumbel(noisy: NoisyReference) -> Tensor:
     """Draws one candidate: `argmax_i log p*(x_i) - |x_sigma - x_i|^2 / (2 sigma^2) + Gumbel(0, 1)`.
 
     A single-sample target from the weights of `importance`. Source: Fang & Di, Section 3.2 and Alg. 2.
-    Arguments and result as `importance`, with `generator` used.
+    Shape `[B, ..., A]`.
     """
-    del log_proposals, source
-    index = gumbel_argmax(kernel_logits(actions, log_probs, x_sigma, sigma), generator)
-    return _gather(actions, index)
+    logits = kernel_logits(noisy.actions, noisy.log_probs, noisy.x_sigma, noisy.sigma)
+    return _gather(noisy.actions, gumbel_argmax(logits, noisy.generator))
 
 
-def single_sample(
-    actions: Tensor,
-    log_probs: Tensor,
-    log_proposals: Tensor,
-    x_sigma: Tensor,
-    sigma: Tensor,
-    *,
-    source: Tensor,
-    generator: torch.Generator,
-) -> Tensor:
+def single_sample(noisy: NoisyReference) -> Tensor:
     """Returns the source itself: plain consistency training.
 
     Unbiased where `source` was drawn by `sample_source`, with the largest variance. Source: Song et al.
-    (2023), Lemma 1; Fang & Di, Appendix A.1. Arguments and result as `importance`, with `source` used.
+    (2023), Lemma 1; Fang & Di, Appendix A.1. Shape `[B, ..., A]`.
     """
-    del actions, log_probs, log_proposals, x_sigma, sigma, generator
-    return source
+    return noisy.source
 
 
 POSTERIORS: dict[str, Posterior] = {
@@ -179,8 +160,7 @@ def log_effective_sample_size(log_weights: Tensor) -> Tensor:
     return 2.0 * log_weights.logsumexp(dim=-1) - (2.0 * log_weights).logsumexp(dim=-1)
 
 
-def _weighted_mean(actions: Tensor, logits: Tensor) -> Tensor:
-    weights = torch.softmax(logits, dim=-1)
+def _weighted_mean(actions: Tensor, weights: Tensor) -> Tensor:
     return torch.einsum("b...n,bna->b...a", weights, actions)
 
 

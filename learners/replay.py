@@ -117,8 +117,8 @@ class ReferenceReplay:
         added = reference_set.to_arrays()
         if added.keys() != self._arrays.keys():
             raise ValueError(
-                f"`transitions` must be given in all sets or in none, like in the first, {list(self._arrays)}; "
-                f"got {list(added)}"
+                "`transitions` must be given in all sets or in none, as in the first with "
+                f"{list(self._arrays)}, got {list(added)}"
             )
         for name, array in self._arrays.items():
             shape = tuple(added[name].shape[1:])

@@ -11,7 +11,7 @@ from distill_rl.diffusion.schedules import karras_sigmas, num_levels_at
 from distill_rl.policies.consistency import ConsistencyPolicy
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
-from learners.posterior import POSTERIORS, Posterior, sample_source
+from learners.posterior import POSTERIORS, NoisyReference, Posterior, sample_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +73,7 @@ class ConsistencyObjective:
         x_sigma = source + sigma.unsqueeze(-1) * noise
 
         def posterior_fn(x: Tensor, level_sigma: Tensor) -> Tensor:
-            return self.posterior(*reference, x, level_sigma, source=source, generator=generator)
+            return self.posterior(NoisyReference(*reference, x, level_sigma, source, generator))
 
         with torch.no_grad():
             next_x = ode_step(posterior_fn, x_sigma, sigma, next_sigma, is_heun=self.is_heun)

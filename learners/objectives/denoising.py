@@ -8,7 +8,7 @@ from distill_rl.diffusion.schedules import karras_sigmas
 from distill_rl.policies.consistency import ConsistencyPolicy
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
-from learners.posterior import POSTERIORS, Posterior, sample_source
+from learners.posterior import POSTERIORS, NoisyReference, Posterior, sample_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +51,6 @@ class DenoisingObjective:
         sigma = grid[level]
         noise = torch.randn(source.shape, generator=generator, device=source.device)
         x_sigma = source + sigma.unsqueeze(-1) * noise
-        estimate = self.posterior(*reference, x_sigma, sigma, source=source, generator=generator)
+        estimate = self.posterior(NoisyReference(*reference, x_sigma, sigma, source, generator))
         denoised = policy.denoise(x_sigma, sigma, batch.observation.unsqueeze(1))
         return (denoised - estimate).square().sum(dim=-1).mean()

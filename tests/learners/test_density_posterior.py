@@ -3,7 +3,7 @@ import torch
 
 from learners.density_posterior import DENSITY_POSTERIORS, make_posterior
 from learners.laboratory.mixtures import TruncatedMixtures, random_mixtures
-from learners.posterior import proposal_corrected, sample_source
+from learners.posterior import NoisyReference, proposal_corrected, sample_source
 
 INSTANCES = 6
 
@@ -30,7 +30,7 @@ def _error(name, sigma, num_candidates, num_sets=40):
     errors = torch.stack(
         [
             estimator(
-                *_reference(target, num_candidates, seed), x_sigma, level, source=fixed, generator=generator
+                NoisyReference(*_reference(target, num_candidates, seed), x_sigma, level, fixed, generator)
             )
             - exact
             for seed in range(num_sets)
@@ -69,7 +69,7 @@ def test_control_variate_has_no_variance_for_a_gaussian():
         x_sigma = source + sigma * torch.randn(source.shape, generator=_generator(1), dtype=source.dtype)
         level = torch.full((1, 20), sigma, dtype=source.dtype)
         estimator = make_posterior("control_variate", wide, sigma_data=0.05)
-        found = estimator(*_reference(wide, 4), x_sigma, level, source=source, generator=_generator())
+        found = estimator(NoisyReference(*_reference(wide, 4), x_sigma, level, source, _generator()))
         torch.testing.assert_close(found, 0.5 + (x_sigma - 0.5) * 0.0025 / (0.0025 + sigma**2))
 
 
@@ -80,7 +80,7 @@ def test_stein_keeps_the_only_candidate():
     x_sigma = reference[0] + 0.1
     level = torch.full((INSTANCES, 1), 0.3, dtype=x_sigma.dtype)
     estimator = make_posterior("stein", target, low=0.0, high=1.0)
-    found = estimator(*reference, x_sigma, level, source=x_sigma, generator=_generator())
+    found = estimator(NoisyReference(*reference, x_sigma, level, x_sigma, _generator()))
     torch.testing.assert_close(found, reference[0])
 
 
@@ -94,7 +94,7 @@ def test_every_noise_level_gives_finite_estimates(name, sigma):
     x_sigma = source + sigma * torch.randn(source.shape, generator=_generator(2), dtype=source.dtype)
     level = torch.full(x_sigma.shape[:2], sigma, dtype=x_sigma.dtype)
     estimator = make_posterior(name, target, low=0.0, high=1.0)
-    found = estimator(*reference, x_sigma, level, source=source, generator=_generator(3))
+    found = estimator(NoisyReference(*reference, x_sigma, level, source, _generator(3)))
     assert torch.isfinite(found).all() and found.shape == x_sigma.shape
 
 
@@ -123,11 +123,13 @@ def test_defensive_mixture_refuses_other_proposals():
     estimator = make_posterior("defensive_mixture", target, low=0.0, high=1.0)
     with pytest.raises(ValueError, match="`log_proposals` must equal log_probs"):
         estimator(
-            actions,
-            log_probs,
-            torch.zeros_like(log_probs),
-            actions,
-            torch.ones(1, 4, dtype=actions.dtype),
-            source=actions,
-            generator=_generator(),
+            NoisyReference(
+                actions,
+                log_probs,
+                torch.zeros_like(log_probs),
+                actions,
+                torch.ones(1, 4, dtype=actions.dtype),
+                actions,
+                _generator(),
+            )
         )

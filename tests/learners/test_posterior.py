@@ -22,7 +22,7 @@ def _random_reference(num_states: int = 3, num_candidates: int = 5, action_size:
 
 def _estimate(name: str, reference, x_sigma, sigma, source=None, seed=0):
     source = torch.zeros_like(x_sigma) if source is None else source
-    return lib.POSTERIORS[name](*reference, x_sigma, sigma, source=source, generator=_generator(seed))
+    return lib.POSTERIORS[name](lib.NoisyReference(*reference, x_sigma, sigma, source, _generator(seed)))
 
 
 @pytest.mark.parametrize("name", ["importance", "proposal_corrected"])

@@ -14,7 +14,7 @@ from learners.config import (
 )
 from learners.objectives import OBJECTIVES, ConsistencyObjective, make_objective
 from learners.objectives.consistency import ode_step
-from learners.posterior import POSTERIORS, importance, single_sample
+from learners.posterior import POSTERIORS, NoisyReference, importance, single_sample
 from learners.reference_ode import reference_endpoints
 
 
@@ -185,8 +185,7 @@ def test_denoising_regresses_onto_the_papers_estimate(policies):
     batch = _batch()
     loss = make_objective(config)(policy, target, batch, update=0, generator=_generator())
     x, sigma = policy.seen
-    estimate = importance(
-        batch.actions, batch.log_probs, batch.log_proposals, x, sigma, source=x, generator=_generator()
-    )
+    reference = (batch.actions, batch.log_probs, batch.log_proposals)
+    estimate = importance(NoisyReference(*reference, x, sigma, x, _generator()))
     expected = (policy.denoise(x, sigma, batch.observation[:, None]) - estimate).square().sum(-1).mean()
     torch.testing.assert_close(loss, expected)
