@@ -5,8 +5,19 @@ import dataclasses
 from distill_rl.checks import check_choice, check_positive
 
 OBJECTIVE_NAMES = ("denoising", "consistency", "endpoint")
-POSTERIOR_NAMES = ("single_sample", "importance", "gumbel", "proposal_corrected")
+POSTERIOR_NAMES = (
+    "single_sample",
+    "importance",
+    "gumbel",
+    "proposal_corrected",
+    "stein",
+    "defensive_mixture",
+    "control_variate",
+)
+NOISE_LEVEL_SCHEDULES = ("fixed", "adaptive", "improved", "easy")
 CLOSED_FORM_POSTERIORS = ("importance", "proposal_corrected")
+ODE_POSTERIORS = (*CLOSED_FORM_POSTERIORS, "stein", "defensive_mixture")
+"""Those that estimate the posterior mean at any point, without the source it was noised from."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +31,9 @@ class DistillationConfig:
     objective: str = "endpoint"
     """`endpoint`, `consistency` or `denoising`."""
     posterior: str = "proposal_corrected"
-    """`proposal_corrected`, `importance`, `gumbel` or `single_sample`; `endpoint` takes the first two."""
+    """`proposal_corrected`, `importance`, `gumbel` or `single_sample`; `stein`, `defensive_mixture` or
+    `control_variate` where p* can be called as a function. `endpoint` takes no `gumbel`, `single_sample` or
+    `control_variate`, which need the clean action that noise was added to."""
     num_noises: int = 1
     """Noise draws for each state of a batch."""
     num_ode_steps: int = 8
@@ -30,9 +43,11 @@ class DistillationConfig:
     num_noise_levels: int = 10
     """`consistency`, `denoising`: levels of the Karras grid."""
     noise_level_schedule: str = "fixed"
-    """`consistency`: `fixed`, or `adaptive` (levels grow to 150 and the target's decay with them)."""
+    """`consistency`: `fixed`, `adaptive` (levels grow to 150 and the target's decay with them), `improved`
+    (iCT) or `easy` (ECT); the last two weigh by `1 / (sigma - next_sigma)` and take the policy itself as its
+    target."""
     schedule_updates: int = 100_000
-    """`adaptive`: updates until the schedule ends."""
+    """All but `fixed`: updates until the schedule ends."""
     ode_solver: str = "euler"
     """`consistency`: `euler` or `heun`."""
     distance: str = "l2"
@@ -57,6 +72,8 @@ class DistillationConfig:
     """Weight of the value loss beside the policy's."""
     replay_capacity: int = 16_000
     """Reference sets kept."""
+    replay_priority: float = 0.0
+    """0 draws batches uniformly; 1 in proportion to how much the search improved on the policy."""
     max_consecutive_skips: int = 10
     """Updates skipped in a row for a non-finite loss before the last good weights come back."""
 
@@ -69,12 +86,12 @@ class DistillationConfig:
     def _check_choices(self) -> None:
         check_choice("objective", self.objective, OBJECTIVE_NAMES)
         check_choice("posterior", self.posterior, POSTERIOR_NAMES)
-        check_choice("noise_level_schedule", self.noise_level_schedule, ("fixed", "adaptive"))
+        check_choice("noise_level_schedule", self.noise_level_schedule, NOISE_LEVEL_SCHEDULES)
         check_choice("ode_solver", self.ode_solver, ("euler", "heun"))
         check_choice("distance", self.distance, ("l2", "pseudo_huber"))
-        if self.objective == "endpoint" and self.posterior not in CLOSED_FORM_POSTERIORS:
+        if self.objective == "endpoint" and self.posterior not in ODE_POSTERIORS:
             raise ValueError(
-                f"`posterior` must be one of {', '.join(CLOSED_FORM_POSTERIORS)} for the objective endpoint, "
+                f"`posterior` must be one of {', '.join(ODE_POSTERIORS)} for the objective endpoint, "
                 f"got {self.posterior!r}"
             )
 
@@ -98,8 +115,9 @@ class DistillationConfig:
             raise ValueError(f"`sigma_max` must exceed `sigma_min` = {self.sigma_min}, got {self.sigma_max}")
         if not 0.0 <= self.ema_decay < 1.0:
             raise ValueError(f"`ema_decay` must lie in [0, 1), got {self.ema_decay}")
-        if not 0.0 <= self.zero_noise_fraction <= 1.0:
-            raise ValueError(f"`zero_noise_fraction` must lie in [0, 1], got {self.zero_noise_fraction}")
+        for name in ("zero_noise_fraction", "replay_priority"):
+            if not 0.0 <= getattr(self, name) <= 1.0:
+                raise ValueError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}")
         if self.value_loss_weight < 0.0:
             raise ValueError(f"`value_loss_weight` must not be negative, got {self.value_loss_weight}")
         if not self.hidden_sizes or min(self.hidden_sizes) < 1:

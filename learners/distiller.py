@@ -172,7 +172,7 @@ class Distiller:
         self.num_updates += 1
 
     def _ema_decay(self) -> float:
-        if self.config.objective != "consistency" or self.config.noise_level_schedule == "fixed":
+        if self.config.objective != "consistency" or self.config.noise_level_schedule != "adaptive":
             return self.config.ema_decay
         return target_decay_at(num_levels_at(self.num_updates, self.config.schedule_updates))
 

@@ -108,7 +108,8 @@ class DistillLearner(TorchLearner):
         for reference_set in references:
             self._add(reference_set)
         for _ in range(num_updates):
-            batch = self.replay.sample(self.distiller.config.batch_size, self._generator)
+            config = self.distiller.config
+            batch = self.replay.sample(config.batch_size, self._generator, config.replay_priority)
             self._log(self.distiller.update(batch))
         if self.distributed and num_updates:
             self._average_statistics()
@@ -236,7 +237,9 @@ def reshard_replays(states: Sequence[dict[str, Any]], num_shards: int, capacity:
     for rank in range(num_shards):
         replay = ReferenceReplay(capacity)
         for held in replays:
-            rows = slice(rank, None, num_shards)
+            # Oldest first, as they were added.
+            by_age = np.arange(held["num_added"] - len(held["versions"]), held["num_added"])
+            rows = by_age[rank::num_shards] % held["capacity"]
             arrays = {name: array[rows] for name, array in held["arrays"].items()}
             version = int(held["versions"].max(initial=0))
             replay.add(ReferenceSet.from_arrays(arrays, version, held["convention"]))

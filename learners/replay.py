@@ -6,6 +6,9 @@ import numpy as np
 
 from distill_rl.types import Convention, ReferenceSet
 
+_MOST_OF_THE_MEAN = 5.0
+"""Improvements count up to this multiple of their mean: a few large ones must not fill the batches."""
+
 
 class ReferenceReplay:
     """Keeps the newest `capacity` states with their reference sets, in float32.
@@ -51,12 +54,22 @@ class ReferenceReplay:
         self._versions[rows] = reference_set.policy_version
         self.num_added += len(reference_set)
 
-    def sample(self, batch_size: int, generator: np.random.Generator) -> ReferenceSet:
-        """Draws states uniformly, with replacement.
+    def sample(
+        self,
+        batch_size: int,
+        generator: np.random.Generator,
+        priority: float = 0.0,
+    ) -> ReferenceSet:
+        """Draws states with replacement, more often where the search improved much on the policy.
+
+        State i is drawn with probability in proportion to `1 - priority + priority min(d_i / mean(d), 5)`,
+        with the improvement `d_i = max(value_i - policy_value_i, 0)`: most states of good behaviour have
+        little to learn from, while those at the edge of what the policy can do are rare.
 
         Args:
           batch_size: states to draw.
           generator: source of the draw.
+          priority: 0 for uniform draws, to 1.
 
         Returns:
           A set of numpy arrays, whose `policy_version` is that of its oldest state.
@@ -66,10 +79,23 @@ class ReferenceReplay:
         """
         if len(self) == 0:
             raise ValueError("`sample` needs at least one state in the replay, got an empty one")
-        rows = generator.integers(len(self), size=batch_size)
+        rows = self._draw_rows(batch_size, generator, priority)
         arrays = {name: array[rows] for name, array in self._arrays.items()}
         version = int(self._versions[rows].min())
         return ReferenceSet.from_arrays(arrays, version, self._convention)
+
+    def _draw_rows(self, batch_size: int, generator: np.random.Generator, priority: float) -> np.ndarray:
+        if priority == 0.0:
+            return generator.integers(len(self), size=batch_size)
+        held = slice(len(self))
+        improvement = np.maximum(self._arrays["value"][held] - self._arrays["policy_value"][held], 0.0)
+        scale = max(float(improvement.mean()), np.finfo(np.float32).tiny)
+        weights = 1.0 - priority + priority * np.minimum(improvement / scale, _MOST_OF_THE_MEAN)
+        cumulative = weights.cumsum(dtype=np.float64)
+        if cumulative[-1] == 0.0:  # nothing improved, and nothing else counts
+            return generator.integers(len(self), size=batch_size)
+        drawn = np.searchsorted(cumulative, generator.random(batch_size) * cumulative[-1], side="right")
+        return np.minimum(drawn, len(self) - 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Returns a copy of the contents: arrays, versions, `num_added` and the convention."""

@@ -14,6 +14,7 @@ from distill_rl.checks import nearest
 from distill_rl.policies.rl_module import ConsistencyModule
 from learners.config import DistillationConfig
 from learners.learner import DistillLearner
+from learners.objectives import make_objective
 
 Part = TypeVar("Part")
 
@@ -141,6 +142,8 @@ class DistillConfig(AlgorithmConfig):
                 "`rollout_fragment_length` must be an integer of at least 1, got "
                 f"{self.rollout_fragment_length!r}"
             )
+        # Estimators that call p* as a function are refused here: a search knows it at its candidates only.
+        make_objective(self.part(DistillationConfig))
 
     def get_default_learner_class(self) -> type[DistillLearner]:
         """Returns the learner's class."""

@@ -10,6 +10,8 @@ reinforcement learning", Section 4.
 
 import dataclasses
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -32,6 +34,30 @@ class TruncatedMixtures:
     means: Tensor  # [I, K, A]
     scales: Tensor  # [I, K, A]
     weights: Tensor  # [I, K]
+
+    def __getitem__(self, rows: Tensor) -> "TruncatedMixtures":
+        """Returns the mixtures at some rows."""
+        return TruncatedMixtures(self.means[rows], self.scales[rows], self.weights[rows])
+
+    def to(self, dtype: torch.dtype, device: str | torch.device) -> "TruncatedMixtures":
+        """Returns the mixtures in another precision, on a device."""
+        return TruncatedMixtures(
+            self.means.to(device, dtype), self.scales.to(device, dtype), self.weights.to(device, dtype)
+        )
+
+    def blend(self, other: "TruncatedMixtures", share: Tensor) -> "TruncatedMixtures":
+        """Returns mixtures whose parameters lie between those of two: a target that moves with a state.
+
+        Args:
+          other: as many mixtures of the same shape.
+          share: of `other`, in [0, 1]. Shape `[I]`.
+        """
+        pairs = zip(
+            (self.means, self.scales, self.weights), (other.means, other.scales, other.weights), strict=True
+        )
+        return TruncatedMixtures(
+            *(torch.lerp(one, two, share.reshape(-1, *[1] * (one.dim() - 1))) for one, two in pairs)
+        )
 
     def sample(self, num_samples: int, generator: torch.Generator) -> Tensor:
         """Draws from each mixture, by inverting the cumulative distributions.
@@ -95,7 +121,7 @@ class TruncatedMixtures:
         Raises:
           ValueError: if the shape is wrong.
         """
-        return self._noised_components(x_sigma, sigma)[0].logsumexp(dim=1)
+        return self._posterior_components(x_sigma, sigma).log_evidence.logsumexp(dim=1)
 
     def denoise(self, x_sigma: Tensor, sigma: float | Tensor) -> Tensor:
         """Computes the exact posterior mean `E[x | x_sigma]`; the score is `(E - x_sigma) / sigma^2`.
@@ -110,8 +136,8 @@ class TruncatedMixtures:
         Raises:
           ValueError: if the shape is wrong.
         """
-        log_components, means = self._noised_components(x_sigma, sigma)
-        return (torch.softmax(log_components, dim=1)[..., None] * means).sum(dim=1)
+        components = self._posterior_components(x_sigma, sigma)
+        return (torch.softmax(components.log_evidence, dim=1)[..., None] * components.mean()).sum(dim=1)
 
     def _log_components(self, actions: Tensor) -> Tensor:
         """Returns `log(w_k p_k)` as if there were no box around each action. Shape `[I, K, M]`."""
@@ -124,8 +150,25 @@ class TruncatedMixtures:
         """Returns the log-mass that each coordinate has inside the box. Shape `[I, K, A]`."""
         return _log_ndtr_between(-self.means / self.scales, (1.0 - self.means) / self.scales)
 
-    def _noised_components(self, x_sigma: Tensor, sigma: float | Tensor) -> tuple[Tensor, Tensor]:
-        """Returns `log(w_k p_k(x_sigma))` `[I, K, M]` and the components' posterior means `[I, K, M, A]`.
+    def posterior(self, x_sigma: Tensor, sigma: float) -> "TruncatedMixtures":
+        """Returns the distributions of the clean sample given a noisy one: truncated mixtures again.
+
+        Args:
+          x_sigma: one noisy sample of each mixture. Shape `[I, A]`.
+          sigma: noise level.
+
+        Returns:
+          `I` mixtures.
+        """
+        found = self._posterior_components(x_sigma[:, None], sigma)
+        return TruncatedMixtures(
+            means=found.centre[:, :, 0],
+            scales=found.scale[:, :, 0],
+            weights=torch.softmax(found.log_evidence[:, :, 0], dim=1),
+        )
+
+    def _posterior_components(self, x_sigma: Tensor, sigma: float | Tensor) -> "_Posterior":
+        """Returns the components given noisy samples.
 
         `N(x_sigma; x, sigma^2) N(x; m, s^2)` is `N(x_sigma; m, s^2 + sigma^2)` times a Gaussian of `x` with
         mean `(s^2 x_sigma + sigma^2 m) / (s^2 + sigma^2)` and variance `s^2 sigma^2 / (s^2 + sigma^2)`.
@@ -136,19 +179,30 @@ class TruncatedMixtures:
         x, means = x_sigma[:, None], self.means[:, :, None]
         variance = self.scales[:, :, None].square()
         total = variance + noise
-        log_evidence = -0.5 * (x - means).square() / total - 0.5 * total.log() - _LOG_SQRT_2_PI
+        log_gaussian = -0.5 * (x - means).square() / total - 0.5 * total.log() - _LOG_SQRT_2_PI
         centre, scale = (variance * x + noise * means) / total, (variance * noise / total).sqrt()
-        low, high = -centre / scale, (1.0 - centre) / scale
-        log_mass = _log_ndtr_between(low, high)
-        slope = (-0.5 * low.square() - log_mass).exp() - (-0.5 * high.square() - log_mass).exp()
-        posterior_mean = (centre + scale * slope * math.exp(-_LOG_SQRT_2_PI)).clamp(0.0, 1.0)
-        log_components = (log_evidence + log_mass - self._log_mass()[:, :, None]).sum(dim=-1)
-        return self.weights.log()[:, :, None] + log_components, posterior_mean
+        log_mass = _log_ndtr_between(-centre / scale, (1.0 - centre) / scale)
+        log_components = (log_gaussian + log_mass - self._log_mass()[:, :, None]).sum(dim=-1)
+        return _Posterior(centre, scale, log_mass, self.weights.log()[:, :, None] + log_components)
+
+
+class _Posterior(NamedTuple):
+    """Components of a mixture given noisy samples, before truncation to the box."""
+
+    centre: Tensor  # [I, K, M, A]
+    scale: Tensor  # [I, K, M, A]
+    log_mass: Tensor  # [I, K, M, A], inside the box
+    log_evidence: Tensor  # [I, K, M], log(w_k p_k(x_sigma))
+
+    def mean(self) -> Tensor:
+        """Returns the means inside the box. Shape `[I, K, M, A]`."""
+        low, high = -self.centre / self.scale, (1.0 - self.centre) / self.scale
+        slope = (-0.5 * low.square() - self.log_mass).exp() - (-0.5 * high.square() - self.log_mass).exp()
+        return (self.centre + self.scale * slope * math.exp(-_LOG_SQRT_2_PI)).clamp(0.0, 1.0)
 
 
 def random_mixtures(
-    num_instances: int,
-    num_components: int,
+    num_components: Sequence[int],
     action_size: int,
     generator: torch.Generator,
     *,
@@ -160,8 +214,7 @@ def random_mixtures(
     Fang & Di (Section 4) say that means and scales are random and lie within the action range, no more.
 
     Args:
-      num_instances: `I`.
-      num_components: `K`.
+      num_components: of each of the `I` instances; `K` is the largest, and the others' surplus has no weight.
       action_size: `A`.
       generator: source of the draws, which are made on the CPU.
       min_scale: smallest standard deviation.
@@ -170,11 +223,13 @@ def random_mixtures(
     Returns:
       The mixtures, in float64.
     """
-    shape = (num_instances, num_components, action_size)
+    most = max(num_components)
+    shape = (len(num_components), most, action_size)
     means = torch.rand(shape, generator=generator, dtype=torch.float64)
     uniform = torch.rand(shape, generator=generator, dtype=torch.float64)
     # Normalised exponentials are uniform on the simplex.
     exponentials = -torch.log1p(-torch.rand(shape[:2], generator=generator, dtype=torch.float64))
+    exponentials *= torch.arange(most) < torch.tensor(num_components)[:, None]
     return TruncatedMixtures(
         means=means,
         scales=min_scale + uniform * (max_scale - min_scale),

@@ -1,11 +1,22 @@
-"""What an objective is."""
+"""What an objective is, and what it trains."""
 
 from typing import Protocol
 
 import torch
+from torch import Tensor
 
-from distill_rl.policies.consistency import ConsistencyPolicy
 from distill_rl.types import ReferenceSet
+
+
+class Denoiser(Protocol):
+    """A consistency function on noise levels `sigma_min` to `sigma_max`: `ConsistencyPolicy`, for one."""
+
+    sigma_min: float
+    sigma_max: float
+
+    def denoise(self, x_sigma: Tensor, sigma: float | Tensor, observation: Tensor) -> Tensor:
+        """Evaluates it, see `ConsistencyPolicy.denoise`."""
+        ...
 
 
 class Objective(Protocol):
@@ -13,13 +24,13 @@ class Objective(Protocol):
 
     def __call__(
         self,
-        policy: ConsistencyPolicy,
-        target_policy: ConsistencyPolicy,
+        policy: Denoiser,
+        target_policy: Denoiser,
         batch: ReferenceSet,
         *,
         update: int,
         generator: torch.Generator,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Computes the loss.
 
         Args:

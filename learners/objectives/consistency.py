@@ -7,11 +7,11 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from distill_rl.diffusion.schedules import karras_sigmas, num_levels_at
-from distill_rl.policies.consistency import ConsistencyPolicy
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
-from learners.posterior import POSTERIORS, NoisyReference, Posterior, sample_source
+from learners.objectives.base import Denoiser
+from learners.objectives.noise_levels import PairSampler, easy_pairs, improved_pairs, karras_pairs
+from learners.posterior import NoisyReference, Posterior, sample_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,37 +25,44 @@ class ConsistencyObjective:
 
     Attributes:
       posterior: estimator of `E[x | x_sigma]`.
+      sample_pairs: draws the noise levels, and the weights of the distances.
       num_noises: noises for each state.
-      num_noise_levels: levels of the Karras grid; None for the adaptive schedule N(k).
-      schedule_updates: updates until the adaptive schedule ends.
       is_heun: Heun's step instead of Euler's.
       is_pseudo_huber: `sqrt(|d|^2 + c^2) - c` instead of `|d|^2`, with `c = 0.00054 sqrt(A)` (Song and
-        Dhariwal, 2024).
+        Dhariwal, 2024, Section 3.3).
+      is_self_target: the target is the policy itself without its gradient, not the averaged one (Song and
+        Dhariwal, 2024, Section 3.2).
     """
 
     posterior: Posterior
+    sample_pairs: PairSampler
     num_noises: int = 1
-    num_noise_levels: int | None = 10
-    schedule_updates: int = 100_000
     is_heun: bool = False
     is_pseudo_huber: bool = False
+    is_self_target: bool = False
 
     @classmethod
-    def from_config(cls, config: DistillationConfig) -> "ConsistencyObjective":
-        """Builds the objective from the fields of a configuration."""
+    def from_config(cls, config: DistillationConfig, posterior: Posterior) -> "ConsistencyObjective":
+        """Builds the objective from the fields of a configuration and the estimator that it names."""
+        samplers = {
+            "fixed": karras_pairs(config.num_noise_levels, config.schedule_updates),
+            "adaptive": karras_pairs(None, config.schedule_updates),
+            "improved": improved_pairs(config.schedule_updates),
+            "easy": easy_pairs(config.schedule_updates),
+        }
         return cls(
-            POSTERIORS[config.posterior],
+            posterior,
+            samplers[config.noise_level_schedule],
             config.num_noises,
-            config.num_noise_levels if config.noise_level_schedule == "fixed" else None,
-            config.schedule_updates,
             config.ode_solver == "heun",
             config.distance == "pseudo_huber",
+            config.noise_level_schedule in ("improved", "easy"),
         )
 
     def __call__(
         self,
-        policy: ConsistencyPolicy,
-        target_policy: ConsistencyPolicy,
+        policy: Denoiser,
+        target_policy: Denoiser,
         batch: ReferenceSet,
         *,
         update: int,
@@ -65,10 +72,9 @@ class ConsistencyObjective:
         reference = (batch.actions, batch.log_probs, batch.log_proposals)
         observation = batch.observation.unsqueeze(1)
         source = sample_source(*reference, self.num_noises, generator)  # [B, K, A]
-        num_levels = self.num_noise_levels or num_levels_at(update, self.schedule_updates)
-        grid = karras_sigmas(num_levels, policy.sigma_min, policy.sigma_max).to(source.device)
-        level = torch.randint(num_levels - 1, source.shape[:2], generator=generator, device=source.device)
-        sigma, next_sigma = grid[level], grid[level + 1]  # the grid descends: s_{n+1}, s_n
+        sigma, next_sigma, weight = self.sample_pairs(
+            tuple(source.shape[:2]), update, policy.sigma_min, policy.sigma_max, generator
+        )
         noise = torch.randn(source.shape, generator=generator, device=source.device)
         x_sigma = source + sigma.unsqueeze(-1) * noise
 
@@ -77,12 +83,13 @@ class ConsistencyObjective:
 
         with torch.no_grad():
             next_x = ode_step(posterior_fn, x_sigma, sigma, next_sigma, is_heun=self.is_heun)
-            target = target_policy.denoise(next_x, next_sigma, observation)
+            teacher = policy if self.is_self_target else target_policy
+            target = teacher.denoise(next_x, next_sigma, observation)
         squared = (policy.denoise(x_sigma, sigma, observation) - target).square().sum(dim=-1)
-        if not self.is_pseudo_huber:
-            return squared.mean()
-        c = 0.00054 * math.sqrt(source.shape[-1])
-        return ((squared + c**2).sqrt() - c).mean()
+        if self.is_pseudo_huber:
+            c = 0.00054 * math.sqrt(source.shape[-1])
+            squared = (squared + c**2).sqrt() - c
+        return (weight * squared).mean()
 
 
 def ode_step(

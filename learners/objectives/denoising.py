@@ -5,10 +5,10 @@ import dataclasses
 import torch
 
 from distill_rl.diffusion.schedules import karras_sigmas
-from distill_rl.policies.consistency import ConsistencyPolicy
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
-from learners.posterior import POSTERIORS, NoisyReference, Posterior, sample_source
+from learners.objectives.base import Denoiser
+from learners.posterior import NoisyReference, Posterior, sample_source
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,14 +29,14 @@ class DenoisingObjective:
     num_noise_levels: int = 10
 
     @classmethod
-    def from_config(cls, config: DistillationConfig) -> "DenoisingObjective":
-        """Builds the objective from the fields of a configuration."""
-        return cls(POSTERIORS[config.posterior], config.num_noises, config.num_noise_levels)
+    def from_config(cls, config: DistillationConfig, posterior: Posterior) -> "DenoisingObjective":
+        """Builds the objective from the fields of a configuration and the estimator that it names."""
+        return cls(posterior, config.num_noises, config.num_noise_levels)
 
     def __call__(
         self,
-        policy: ConsistencyPolicy,
-        target_policy: ConsistencyPolicy,
+        policy: Denoiser,
+        target_policy: Denoiser,
         batch: ReferenceSet,
         *,
         update: int,

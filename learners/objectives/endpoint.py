@@ -3,10 +3,14 @@
 import dataclasses
 
 import torch
+from torch import Tensor
 
-from distill_rl.policies.consistency import ConsistencyPolicy
+from distill_rl.diffusion.samplers import integrate_probability_flow
+from distill_rl.diffusion.schedules import karras_sigmas
 from distill_rl.types import ReferenceSet
-from learners.config import DistillationConfig
+from learners.config import CLOSED_FORM_POSTERIORS, DistillationConfig
+from learners.objectives.base import Denoiser
+from learners.posterior import NoisyReference, Posterior
 from learners.reference_ode import reference_endpoints
 
 
@@ -21,49 +25,69 @@ class EndpointObjective:
     Attributes:
       is_corrected: weights p*/q (proposal corrected), or p* alone as in Fang & Di, Eq. (1).
       num_noises: noises for each state.
-      num_ode_steps: steps of the ODE.
+      num_ode_steps: evaluations of the closed form; noise levels of Heun's method with another estimator.
       zero_noise_fraction: share of the states (the first ones of the batch) at which all noise is zero. The
         zero-noise action is what acts and what searches follow, and samples never come near zero in many
         dimensions.
+      posterior: estimator to integrate in place of the closed form.
     """
 
     is_corrected: bool = True
     num_noises: int = 1
     num_ode_steps: int = 8
     zero_noise_fraction: float = 0.0
+    posterior: Posterior | None = None
 
     @classmethod
-    def from_config(cls, config: DistillationConfig) -> "EndpointObjective":
-        """Builds the objective from the fields of a configuration."""
+    def from_config(cls, config: DistillationConfig, posterior: Posterior) -> "EndpointObjective":
+        """Builds the objective from the fields of a configuration and the estimator that it names."""
         return cls(
             config.posterior == "proposal_corrected",
             config.num_noises,
             config.num_ode_steps,
             config.zero_noise_fraction,
+            None if config.posterior in CLOSED_FORM_POSTERIORS else posterior,
         )
 
     def __call__(
         self,
-        policy: ConsistencyPolicy,
-        target_policy: ConsistencyPolicy,
+        policy: Denoiser,
+        target_policy: Denoiser,
         batch: ReferenceSet,
         *,
         update: int,
         generator: torch.Generator,
-    ) -> torch.Tensor:
+    ) -> Tensor:
         """Computes the mean squared distance to the end points; see `Objective`."""
         del target_policy, update
-        actions: torch.Tensor = batch.actions
+        actions: Tensor = batch.actions
         shape = (actions.shape[0], self.num_noises, actions.shape[-1])
         noise = torch.randn(shape, generator=generator, device=actions.device)
         noise[: round(self.zero_noise_fraction * len(noise))] = 0.0
-        endpoints = reference_endpoints(
-            actions,
-            batch.log_probs - batch.log_proposals if self.is_corrected else batch.log_probs,
-            noise,
-            num_steps=self.num_ode_steps,
-            sigma_min=policy.sigma_min,
-            sigma_max=policy.sigma_max,
-        )
+        endpoints = self._endpoints(policy, batch, noise, generator)
         predicted = policy.denoise(policy.sigma_max * noise, policy.sigma_max, batch.observation.unsqueeze(1))
         return (predicted - endpoints).square().sum(dim=-1).mean()
+
+    @torch.no_grad()
+    def _endpoints(
+        self, policy: Denoiser, batch: ReferenceSet, noise: Tensor, generator: torch.Generator
+    ) -> Tensor:
+        """Returns where the ODE carries `sigma_max * noise`. Shape `[B, K, A]`."""
+        posterior = self.posterior
+        if posterior is None:
+            return reference_endpoints(
+                batch.actions,
+                batch.log_probs - batch.log_proposals if self.is_corrected else batch.log_probs,
+                noise,
+                num_steps=self.num_ode_steps,
+                sigma_min=policy.sigma_min,
+                sigma_max=policy.sigma_max,
+            )
+        reference = (batch.actions, batch.log_probs, batch.log_proposals)
+
+        def denoise(x: Tensor, sigma: float) -> Tensor:
+            levels = x.new_full(x.shape[:-1], sigma)
+            return posterior(NoisyReference(*reference, x, levels, x, generator))
+
+        grid = karras_sigmas(self.num_ode_steps, policy.sigma_min, policy.sigma_max)
+        return integrate_probability_flow(denoise, policy.sigma_max * noise, grid)

@@ -20,7 +20,7 @@ def _reference(target, num_candidates, seed=0):
 
 def _error(name, sigma, num_candidates, num_sets=40):
     """Mean squared error to the exact posterior mean, and its bias squared, over sets and noises."""
-    target = random_mixtures(INSTANCES, 2, 2, _generator(9))
+    target = random_mixtures([2] * INSTANCES, 2, _generator(9))
     fixed = target.sample(32, _generator(8))
     generator = _generator(7)
     x_sigma = fixed + sigma * torch.randn(fixed.shape, generator=generator, dtype=fixed.dtype)
@@ -75,7 +75,7 @@ def test_control_variate_has_no_variance_for_a_gaussian():
 
 def test_stein_keeps_the_only_candidate():
     """With one candidate there is nothing to regress on: the estimate is that candidate."""
-    target = random_mixtures(INSTANCES, 2, 2, _generator())
+    target = random_mixtures([2] * INSTANCES, 2, _generator())
     reference = _reference(target, 1)
     x_sigma = reference[0] + 0.1
     level = torch.full((INSTANCES, 1), 0.3, dtype=x_sigma.dtype)
@@ -88,7 +88,7 @@ def test_stein_keeps_the_only_candidate():
 @pytest.mark.parametrize("name", DENSITY_POSTERIORS)
 def test_every_noise_level_gives_finite_estimates(name, sigma):
     """From the smallest to the largest noise level nothing overflows."""
-    target = random_mixtures(INSTANCES, 3, 2, _generator())
+    target = random_mixtures([3] * INSTANCES, 2, _generator())
     reference = _reference(target, 16)
     source = sample_source(*reference, 8, _generator(1))
     x_sigma = source + sigma * torch.randn(source.shape, generator=_generator(2), dtype=source.dtype)
@@ -118,7 +118,7 @@ def test_plain_estimators_need_no_target():
 
 def test_defensive_mixture_refuses_other_proposals():
     """Candidates of a proposal that is not p*, such as those of a search, cannot be served."""
-    target = random_mixtures(1, 2, 2, _generator())
+    target = random_mixtures([2], 2, _generator())
     actions, log_probs, _ = _reference(target, 4)
     estimator = make_posterior("defensive_mixture", target, low=0.0, high=1.0)
     with pytest.raises(ValueError, match="`log_proposals` must equal log_probs"):

@@ -1,3 +1,5 @@
+import dataclasses
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -7,6 +9,7 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from distill_rl.algorithms import DistillConfig
 from distill_rl.types import ReferenceSet
 from learners.learner import reshard_replays
+from learners.replay import ReferenceReplay
 
 
 def _sets(num_states=32, seed=0, num_candidates=4):
@@ -76,10 +79,29 @@ def test_set_state_goes_back_in_time(learner):
         np.testing.assert_array_equal(array, second.weights[name])
 
 
+def test_batches_are_drawn_with_the_configured_priority(learner, monkeypatch):
+    """At priority 1 only sets of states in which the search improved on the policy are drawn."""
+    learner.distiller.config = dataclasses.replace(learner.distiller.config, replay_priority=1.0)
+    batches = []
+    monkeypatch.setattr(learner.distiller, "update", lambda batch: batches.append(batch) or {})
+    learner.update([_sets()], num_updates=20)
+    assert len(batches) == 20
+    assert all(len(batch) == 16 and (batch.value > batch.policy_value).all() for batch in batches)
+
+
+def test_reshard_replays_keeps_the_order_of_age():
+    """A full ring is dealt out oldest first, wherever its head stands."""
+    replay = ReferenceReplay(10)
+    sets = _sets(13)
+    replay.add(sets)
+    replay.add(_sets(4, seed=1))
+    (shard,) = reshard_replays([{"replay": replay.state_dict()}], 1, capacity=20)
+    expected = np.concatenate([sets.value[7:], _sets(4, seed=1).value])
+    np.testing.assert_array_equal(shard["replay"]["arrays"]["value"], expected)
+
+
 def test_reshard_replays_deals_every_state_once():
     """Two learners' sets dealt to three (or one) are the same sets, each exactly once."""
-    from learners.replay import ReferenceReplay
-
     states = []
     for rank in range(2):
         replay = ReferenceReplay(100)

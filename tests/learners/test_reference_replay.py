@@ -50,6 +50,30 @@ def test_sample_is_a_valid_float32_set_of_its_oldest_version():
     }
 
 
+@pytest.mark.parametrize("priority", [0.0, 0.5, 1.0])
+def test_states_are_drawn_by_their_improvement(priority):
+    """The share of each state in many draws is that of the formula, also in a ring that has wrapped."""
+    improvement = np.array([0.0, 0.0, 0.0, 1.0, -3.0, 2.0, 0.5, 40.0], np.float32)
+    replay = ReferenceReplay(8)
+    replay.add(_reference_set(-3, 3))
+    index = np.arange(8, dtype=np.float32)
+    replay.add(_reference_set(0, 8, value=index + improvement, policy_value=index))
+    batch = replay.sample(200_000, np.random.default_rng(0), priority)
+    gain = np.maximum(improvement, 0.0)
+    weights = 1.0 - priority + priority * np.minimum(gain / gain.mean(), 5.0)
+    found = np.bincount(batch.policy_value.astype(int), minlength=8) / 200_000
+    np.testing.assert_allclose(found, weights / weights.sum(), atol=0.005)
+
+
+@pytest.mark.parametrize("priority", [0.5, 1.0])
+def test_draws_are_uniform_where_nothing_improved(priority):
+    """No improvement anywhere leaves no state out."""
+    replay = ReferenceReplay(8)
+    replay.add(_reference_set(0, 8, value=np.zeros(8, np.float32), policy_value=np.ones(8, np.float32)))
+    batch = replay.sample(8000, np.random.default_rng(0), priority)
+    assert np.bincount(batch.observation[:, 0].astype(int), minlength=8).min() > 800
+
+
 def test_equal_generators_draw_equal_batches():
     """Sampling is a function of the contents and the generator."""
     replay = ReferenceReplay(10)

@@ -2,8 +2,9 @@
 
 from distill_rl.cli.experiments.base import SCALES, Experiment
 from distill_rl.cli.experiments.learning_curves import LEARNING_CURVES
+from distill_rl.cli.experiments.table1 import TABLE1
 
 __all__ = ["EXPERIMENTS", "SCALES", "Experiment"]
 
-EXPERIMENTS: dict[str, Experiment] = {"learning_curves": LEARNING_CURVES}
+EXPERIMENTS: dict[str, Experiment] = {"learning_curves": LEARNING_CURVES, "table1": TABLE1}
 """Experiments by name."""

@@ -75,3 +75,10 @@ def test_algorithm_is_registered_for_tune():
     from ray.tune.registry import get_trainable_cls
 
     assert get_trainable_cls("Distill") is Distill
+
+
+def test_estimators_that_need_the_density_are_refused():
+    """A search gives p* at its candidates only; the refusal comes before Ray starts."""
+    config = DistillConfig().distillation(objective="denoising", posterior="stein")
+    with pytest.raises(ValueError, match="`target` must be given for 'stein'"):
+        config.validate()

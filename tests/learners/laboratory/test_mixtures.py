@@ -13,7 +13,7 @@ def _generator(seed=0):
 
 
 def _mixtures(num_components=3, action_size=2):
-    return random_mixtures(4, num_components, action_size, _generator())
+    return random_mixtures([num_components] * 4, action_size, _generator())
 
 
 def _grid(num_points):
@@ -130,7 +130,7 @@ def test_instances_do_not_leak():
 
 def test_random_mixtures_are_seeded_and_in_range():
     """A seed settles the targets; means lie in the box, scales in their range, weights sum to one."""
-    one, same, other = (random_mixtures(5, 3, 6, _generator(seed)) for seed in (0, 0, 1))
+    one, same, other = (random_mixtures([3, 2, 3, 2, 3], 6, _generator(seed)) for seed in (0, 0, 1))
     assert torch.equal(one.means, same.means) and not torch.equal(one.means, other.means)
     assert one.means.shape == (5, 3, 6) and one.means.min() >= 0.0 and one.means.max() <= 1.0
     assert one.scales.min() >= 0.05 and one.scales.max() <= 0.3

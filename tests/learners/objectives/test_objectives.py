@@ -12,8 +12,10 @@ from learners.config import (
     POSTERIOR_NAMES,
     DistillationConfig,
 )
+from learners.density_posterior import DENSITY_POSTERIORS
 from learners.objectives import OBJECTIVES, ConsistencyObjective, make_objective
 from learners.objectives.consistency import ode_step
+from learners.objectives.noise_levels import karras_pairs
 from learners.posterior import POSTERIORS, NoisyReference, importance, single_sample
 from learners.reference_ode import reference_endpoints
 
@@ -44,14 +46,14 @@ def policies() -> tuple[ConsistencyPolicy, ConsistencyPolicy]:
 
 
 def _pairs() -> list[tuple[str, str]]:
-    every = [(o, p) for o in OBJECTIVE_NAMES for p in POSTERIOR_NAMES]
+    every = [(o, p) for o in OBJECTIVE_NAMES for p in POSTERIORS]
     return [(o, p) for o, p in every if o != "endpoint" or p in CLOSED_FORM_POSTERIORS]
 
 
 def test_registries_hold_the_configured_names():
     """Every name that a configuration accepts exists, and no other."""
     assert set(OBJECTIVES) == set(OBJECTIVE_NAMES)
-    assert set(POSTERIORS) == set(POSTERIOR_NAMES)
+    assert {*POSTERIORS, *DENSITY_POSTERIORS} == set(POSTERIOR_NAMES)
 
 
 @pytest.mark.parametrize(("objective", "posterior"), _pairs())
@@ -113,7 +115,7 @@ class _Recorder(ConsistencyPolicy):
 def test_plain_consistency_target_is_a1():
     """Euler with the source: the target sees x + t_n z where the policy sees x + t_{n+1} z (Appendix A.1)."""
     policy, target = _Recorder(3, 2, hidden_sizes=(8,)), _Recorder(3, 2, hidden_sizes=(8,))
-    loss_fn = ConsistencyObjective(single_sample, num_noises=3)
+    loss_fn = ConsistencyObjective(single_sample, karras_pairs(10, 1), num_noises=3)
     batch = _batch()
     loss = loss_fn(policy, target, batch, update=0, generator=_generator())
     (x, sigma), (next_x, next_sigma) = policy.seen, target.seen
@@ -159,7 +161,7 @@ def test_pseudo_huber_is_near_the_norm():
     """Far above its constant, sqrt(d^2 + c^2) - c is |d| - c; L2 is d^2."""
     policy, target = _Recorder(3, 2, hidden_sizes=(8,)), _Recorder(3, 2, hidden_sizes=(8,))
     batch, c = _batch(), 0.00054 * math.sqrt(2)
-    huber = ConsistencyObjective(importance, is_pseudo_huber=True)
+    huber = ConsistencyObjective(importance, karras_pairs(10, 1), is_pseudo_huber=True)
     loss = huber(policy, target, batch, update=0, generator=_generator())
     observation = batch.observation[:, None]
     difference = policy.denoise(*policy.seen, observation) - target.denoise(*target.seen, observation)
