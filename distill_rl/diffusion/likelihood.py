@@ -23,7 +23,6 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-import torchdiffeq
 from torch import Tensor
 
 from distill_rl.checks import check_choice, check_positive
@@ -88,7 +87,7 @@ def log_density(
 
     def slopes(u: float | Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Returns `dv / du` `[M, A]` and the integrand `A - tr dD/dx` `[M]`."""
-        sigma = math.exp(float(u))
+        sigma = math.exp(float(u.detach() if isinstance(u, Tensor) else u))
         scale = math.hypot(sigma, sigma_data)
         with torch.enable_grad():
             x = scale * (v if v.requires_grad else v.detach().requires_grad_())
@@ -151,6 +150,8 @@ def _integrate_adaptively(
     slopes: _Slopes, v: Tensor, start: float, end: float, tolerance: float
 ) -> tuple[Tensor, Tensor]:
     """The same with error control over path and integral together."""
+    import torchdiffeq  # with scipy, most of what loading a policy would take
+
     path, total = torchdiffeq.odeint(
         lambda u, state: slopes(u, state[0]),
         (v, v.new_zeros(len(v))),

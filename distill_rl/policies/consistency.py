@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from distill_rl.checks import check_positive
+from distill_rl.diffusion.likelihood import Divergence, LikelihoodSolver, log_density
 from distill_rl.diffusion.samplers import sample_multistep
 from distill_rl.diffusion.scalings import consistency_scalings
 from distill_rl.diffusion.schedules import karras_sigmas
@@ -140,6 +141,51 @@ class ConsistencyPolicy(nn.Module):
             lambda x, sigma: self.denoise(x, sigma, observation), scaled_noise, sigmas, self.sigma_min
         )
         return actions.clamp(-1.0, 1.0)
+
+    def log_prob(
+        self,
+        observation: torch.Tensor,
+        actions: torch.Tensor,
+        *,
+        divergence: Divergence | None = None,
+        num_probes: int = 1,
+        solver: LikelihoodSolver = "heun",
+        num_steps: int = 128,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Computes log-densities of actions, by the probability-flow ODE with this network as the denoiser.
+
+        That is the density of what the ODE samples, unclipped. It describes one-step samples only as far as
+        the network is both a denoiser and its consistency function: after the objective `denoising` it is the
+        density of multistep ODE samples; `endpoint` trains `sigma_max` alone and leaves it without meaning.
+
+        Args:
+          observation: shape `[M, O]`.
+          actions: shape `[M, A]`.
+          divergence: see `distill_rl.diffusion.likelihood.log_density`.
+          num_probes: likewise.
+          solver: likewise.
+          num_steps: likewise.
+          generator: source of the probes.
+
+        Returns:
+          Log-densities, in nats. Shape `[M]`.
+
+        Raises:
+          ValueError: if a setting is unknown or out of range.
+        """
+        return log_density(
+            lambda x, sigma: self.denoise(x, sigma, observation),
+            actions,
+            sigma_min=self.sigma_min,
+            sigma_max=self.sigma_max,
+            sigma_data=self.sigma_data,
+            divergence=divergence,
+            num_probes=num_probes,
+            solver=solver,
+            num_steps=num_steps,
+            generator=generator,
+        )
 
     def _embed(self, c_noise: torch.Tensor) -> torch.Tensor:
         phase = c_noise * self.frequencies

@@ -59,8 +59,9 @@ def estimator_errors(
     Raises:
       ValueError: if the estimator is unknown.
     """
-    posterior = make_posterior(name, targets, low=0.0, high=1.0)
     clean = targets.sample(num_points, generator)
+    sigma_data = float(clean.std(dim=1).mean())
+    posterior = make_posterior(name, targets, low=0.0, high=1.0, sigma_data=sigma_data)
     x_sigma = clean + sigma * torch.randn(clean.shape, generator=generator, dtype=clean.dtype)
     levels = torch.full(clean.shape[:2], sigma, dtype=clean.dtype)
     exact = targets.denoise(x_sigma, sigma)

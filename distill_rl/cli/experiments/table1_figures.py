@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from distill_rl.cli.experiments.base import Rows
 from distill_rl.cli.plots import STYLE, TICKS
@@ -178,6 +179,9 @@ def _estimators(rows: Rows) -> Figure:
                 axis.plot([row["sigma"] for row in chosen], y, color=_COLORS[name], label=name, marker=".")
             axis.set_xscale("log")
             axis.set_yscale("log")
+            axis.set_xticks(sorted({row["sigma"] for row in own}))
+            axis.xaxis.set_major_formatter(TICKS)
+            axis.xaxis.set_minor_formatter(NullFormatter())
     for axis, count in zip(axes[0], counts, strict=True):
         axis.set_title(f"{count} candidates")
     for axis in axes[-1]:

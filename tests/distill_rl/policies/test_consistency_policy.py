@@ -1,5 +1,8 @@
+import math
+
 import numpy as np
 import pytest
+import scipy.integrate
 import torch
 
 from distill_rl.networks.distill_networks import DistillNetworks
@@ -59,6 +62,45 @@ def test_act_in_two_steps_follows_the_multistep_sampler(policy):
     x = policy.denoise(x + (middle**2 - 0.002**2) ** 0.5 * 0.5 * second, middle, observation)
     acted = policy.act(observation, 2, 0.5, torch.Generator().manual_seed(0))
     torch.testing.assert_close(acted, x.clamp(-1, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("solver", ["heun", "adaptive"])
+def test_log_prob_of_a_linear_policy_is_closed_form(policy, solver):
+    """Without the network D = c_skip x: a linear ODE, a Gaussian density, its scale by quadrature."""
+    with torch.no_grad():
+        policy.mlp[-1].weight.zero_()
+    actions, observation = torch.randn(6, 2), torch.randn(6, 3)
+
+    def rate(log_sigma):
+        return 1.0 - 0.25 / ((math.exp(log_sigma) - 0.002) ** 2 + 0.25)
+
+    growth, _ = scipy.integrate.quad(rate, math.log(0.002), math.log(80.0), limit=200)
+    scale = 80.0 / math.exp(growth)  # of the actions that N(0, 80^2) is carried to
+    expected = torch.distributions.Normal(0.0, scale).log_prob(actions).sum(-1)
+    found = policy.log_prob(observation, actions, solver=solver).detach()
+    torch.testing.assert_close(found, expected, atol=1e-2, rtol=0.0)
+
+
+def test_log_prob_sees_the_observation(policy):
+    """Each row is judged by its own observation, and Hutchinson's probes come from the generator."""
+    actions, observation = torch.zeros(2, 2), torch.tensor([[3.0, 0.0, 0.0], [0.0, -3.0, 1.0]])
+    both = policy.log_prob(observation, actions, num_steps=16)
+    alone = [policy.log_prob(o[None], a[None], num_steps=16) for o, a in zip(observation, actions)]
+    torch.testing.assert_close(both, torch.cat(alone))
+    assert both[0] != both[1]
+    draws = [
+        policy.log_prob(
+            observation,
+            actions,
+            num_steps=16,
+            divergence="rademacher",
+            generator=torch.Generator().manual_seed(seed),
+        )
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(draws[0], draws[1]) and not torch.equal(draws[0], draws[2])
+    with pytest.raises(ValueError, match="`divergence` must be one of"):
+        policy.log_prob(observation, actions, divergence="exakt")
 
 
 def test_bad_arguments_are_named(policy):
