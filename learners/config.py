@@ -4,7 +4,7 @@ import dataclasses
 
 from distill_rl.checks import check_choice, check_positive
 
-OBJECTIVE_NAMES = ("denoising", "consistency", "endpoint")
+OBJECTIVE_NAMES = ("denoising", "consistency", "endpoint", "energy")
 POSTERIOR_NAMES = (
     "single_sample",
     "importance",
@@ -29,13 +29,13 @@ class DistillationConfig:
     """
 
     objective: str = "endpoint"
-    """`endpoint`, `consistency` or `denoising`."""
+    """`endpoint`, `energy`, `consistency` or `denoising`."""
     posterior: str = "proposal_corrected"
     """`proposal_corrected`, `importance`, `gumbel` or `single_sample`; `stein`, `defensive_mixture` or
     `control_variate` where p* can be called as a function. `endpoint` takes no `gumbel`, `single_sample` or
-    `control_variate`, which need the clean action that noise was added to."""
+    `control_variate`, which need the clean action that noise was added to; `energy` takes the first two."""
     num_noises: int = 1
-    """Noise draws for each state of a batch."""
+    """Noise draws for each state of a batch; `energy` compares them with each other, and needs 2."""
     num_ode_steps: int = 8
     """`endpoint`: evaluations of the closed-form posterior mean along the ODE."""
     zero_noise_fraction: float = 0.5
@@ -89,10 +89,17 @@ class DistillationConfig:
         check_choice("noise_level_schedule", self.noise_level_schedule, NOISE_LEVEL_SCHEDULES)
         check_choice("ode_solver", self.ode_solver, ("euler", "heun"))
         check_choice("distance", self.distance, ("l2", "pseudo_huber"))
-        if self.objective == "endpoint" and self.posterior not in ODE_POSTERIORS:
+        allowed = {"endpoint": ODE_POSTERIORS, "energy": CLOSED_FORM_POSTERIORS}.get(
+            self.objective, POSTERIOR_NAMES
+        )
+        if self.posterior not in allowed:
             raise ValueError(
-                f"`posterior` must be one of {', '.join(ODE_POSTERIORS)} for the objective endpoint, "
+                f"`posterior` must be one of {', '.join(allowed)} for the objective {self.objective}, "
                 f"got {self.posterior!r}"
+            )
+        if self.objective == "energy" and self.num_noises < 2:
+            raise ValueError(
+                f"`num_noises` must be at least 2 for the objective energy, got {self.num_noises}"
             )
 
     def _check_ranges(self) -> None:

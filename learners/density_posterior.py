@@ -93,6 +93,9 @@ def make_defensive_mixture(target: TargetDensity, low: float = -1.0, high: float
       target: p*, called at the fresh draws.
       low: lower end of the action range.
       high: upper end.
+
+    Returns:
+      The estimator. It raises a `ValueError` if `log_proposals` are not `log_probs`.
     """
 
     def defensive_mixture(noisy: NoisyReference) -> Tensor:

@@ -33,7 +33,7 @@ class CheetahTask(DmControlTask):
         return np.concatenate([physics.qpos[..., 1:], physics.qvel], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns `tolerance(speed; 10, inf)`, linear with margin 10."""
+        """Returns `tolerance(speed; 10, inf)`, linear with margin 10. Shape `[...]`."""
         speed = physics.state_sensors[_SPEED][..., 0]
         return tolerance(speed, (10, np.inf), margin=10, value_at_margin=0, sigmoid="linear")
 
@@ -70,7 +70,10 @@ class WalkerTask(DmControlTask):
         return np.concatenate([orientations, height, physics.qvel], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns `(3 standing + upright) / 4`, times `(5 move + 1) / 6` where a speed is asked for."""
+        """Returns `(3 standing + upright) / 4`, times `(5 move + 1) / 6` where a speed is asked for.
+
+        Shape `[...]`.
+        """
         height = physics.state_sensors["torso_xbody_position"][..., 2]
         standing = tolerance(height, (1.2, np.inf), margin=1.2 / 2)
         upright = (1 + physics.state_sensors["torso_z_axis"][..., 2]) / 2
@@ -113,7 +116,10 @@ class HopperTask(DmControlTask):
         return np.concatenate([physics.qpos[..., 1:], physics.qvel, touch], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns `tolerance(height; 0.6, 2)` times `tolerance(speed; 2, inf)` or the small-control term."""
+        """Returns `tolerance(height; 0.6, 2)` times `tolerance(speed; 2, inf)` or the small-control term.
+
+        Shape `[...]`.
+        """
         torso = physics.state_sensors["torso_body_position"][..., 2]
         foot = physics.state_sensors["foot_body_position"][..., 2]
         standing = tolerance(torso - foot, (0.6, 2))

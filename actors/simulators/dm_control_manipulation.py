@@ -59,7 +59,7 @@ class ReacherTask(DmControlTask):
         return np.concatenate([physics.qpos, to_target, physics.qvel], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns 1 where the distance is at most the sum of both radii, else 0."""
+        """Returns 1 where the distance is at most the sum of both radii, else 0. Shape `[...]`."""
         to_target = physics.parameters[..., :2] - physics.state_sensors["finger_geom_position"][..., :2]
         return (euclidean_norm(to_target) <= physics.parameters[..., 2]).astype(np.float64)
 
@@ -90,7 +90,10 @@ class PointMassTask(DmControlTask):
         return np.concatenate([physics.qpos, physics.qvel], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns `tolerance(distance; 0, radius, margin radius) * (small_control + 4) / 5`."""
+        """Returns `tolerance(distance; 0, radius, margin radius) * (small_control + 4) / 5`.
+
+        Shape `[...]`.
+        """
         target, mass = (physics.state_sensors[name] for name in self.state_sensors)
         radius = self._target_radius
         near_target = tolerance(euclidean_norm(target - mass), (0, radius), margin=radius)
@@ -123,7 +126,7 @@ class FingerSpinTask(DmControlTask):
         return np.concatenate([physics.qpos[..., :2], tip, physics.qvel, touch], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns 1 where the hinge velocity is at most -15 rad/s, else 0."""
+        """Returns 1 where the hinge velocity is at most -15 rad/s, else 0. Shape `[...]`."""
         return (physics.state_sensors["hinge_velocity"][..., 0] <= -15.0).astype(np.float64)
 
 
@@ -148,6 +151,9 @@ class BallInCupTask(DmControlTask):
         return np.concatenate([physics.qpos, physics.qvel], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns 1 where the ball's centre keeps its radius from the target box's walls, else 0."""
+        """Returns 1 where the ball's centre keeps its radius from the target box's walls, else 0.
+
+        Shape `[...]`.
+        """
         target, ball = (physics.state_sensors[name][..., [0, 2]] for name in self.state_sensors)
         return (abs(target - ball) < self._reach).all(axis=-1).astype(np.float64)

@@ -51,7 +51,10 @@ class CartpoleTask(DmControlTask):
         return np.concatenate([cart, np.cos(pole), np.sin(pole), physics.qvel], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns `upright * small_control * small_velocity * centered`, or a product of indicators."""
+        """Returns `upright * small_control * small_velocity * centered`, or a product of indicators.
+
+        Shape `[...]`.
+        """
         cart, cosine = physics.qpos[..., 0], physics.state_sensors["pole_1_z_axis"][..., 2]
         if self._is_sparse:
             return tolerance(cart, (-0.25, 0.25)) * tolerance(cosine, (0.995, 1))
@@ -78,7 +81,7 @@ class PendulumTask(DmControlTask):
         return np.concatenate([np.cos(physics.qpos), np.sin(physics.qpos), physics.qvel], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns `tolerance(cosine; cos 8 deg, 1)`."""
+        """Returns `tolerance(cosine; cos 8 deg, 1)`. Shape `[...]`."""
         return tolerance(physics.state_sensors["pole_z_axis"][..., 2], (_COSINE_BOUND, 1))
 
 
@@ -108,7 +111,7 @@ class AcrobotTask(DmControlTask):
         return np.concatenate([np.sin(angles), np.cos(angles), physics.qvel], axis=-1)
 
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:
-        """Returns `tolerance(distance; 0, radius)`, with margin 1 unless sparse."""
+        """Returns `tolerance(distance; 0, radius)`, with margin 1 unless sparse. Shape `[...]`."""
         target, tip = (physics.state_sensors[name] for name in self.state_sensors)
         distance = euclidean_norm(target - tip)
         return tolerance(distance, (0, self._target_radius), margin=self._margin)

@@ -19,12 +19,12 @@ _PADDING_BINS = 4  # five standard deviations: no mass is cut off at the limits
 
 
 def symlog(x: torch.Tensor) -> torch.Tensor:
-    """Returns `sign(x) ln(1 + |x|)`, the identity near zero and a logarithm far from it."""
+    """Returns `sign(x) ln(1 + |x|)`, the identity near zero and a logarithm far from it. Any shape."""
     return x.sign() * x.abs().log1p()
 
 
 def symexp(x: torch.Tensor) -> torch.Tensor:
-    """Returns the inverse of `symlog`."""
+    """Returns the inverse of `symlog`. Any shape."""
     return x.sign() * x.abs().expm1()
 
 
@@ -37,6 +37,9 @@ class SymlogHistogram(nn.Module):
     Args:
       num_bins: number of bins.
       limit: largest magnitude represented, in value units.
+
+    Raises:
+      ValueError: if there are no bins beside the padding.
     """
 
     edges: torch.Tensor

@@ -11,8 +11,10 @@ from distill_rl.types import ReferenceSet
 from learners.laboratory.mixtures import TruncatedMixtures, random_mixtures
 
 Data = Literal["fixed", "fresh", "conditioned"]
+Network = Literal["ding_jin", "policy"]
 
 DATA = ("fixed", "fresh", "conditioned")
+NETWORKS = ("ding_jin", "policy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -24,7 +26,8 @@ class Experiment:
     Attributes:
       data: `fixed` (each member has one reference set for good, as in the paper), `fresh` (a new set at
         every update), or `conditioned` (the target moves with a state in [0, 1], and an update sees
-        `batch_size` states with a fresh set and one noise each).
+        `batch_size / 2` states with a fresh set and two noises each).
+      network: `ding_jin`, as in the paper, or `policy`, the one that `ConsistencyPolicy` has.
       action_size: `A`.
       num_instances: targets.
       num_seeds: members for each of them, which differ in weights and data.
@@ -33,10 +36,11 @@ class Experiment:
       seed: of targets, weights and data.
 
     Raises:
-      ValueError: if `data` is unknown or a count is below one.
+      ValueError: if `data` or `network` is unknown or a count is below one.
     """
 
     data: Data = "fixed"
+    network: Network = "ding_jin"
     action_size: int = 2
     num_instances: int = 5
     num_seeds: int = 5
@@ -46,6 +50,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         check_choice("data", self.data, DATA)
+        check_choice("network", self.network, NETWORKS)
         for name in ("action_size", "num_instances", "num_seeds", "num_candidates", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(f"`{name}` must be at least 1, got {getattr(self, name)}")
@@ -63,7 +68,7 @@ class Experiment:
     @property
     def num_noises(self) -> int:
         """Noises for each state of an update."""
-        return 1 if self.data == "conditioned" else self.batch_size
+        return 2 if self.data == "conditioned" else self.batch_size
 
 
 class ReferenceSource:
@@ -106,13 +111,14 @@ class ReferenceSource:
           generator: source of the draws.
 
         Returns:
-          Targets and sets of `num_members` rows, or `num_members * batch_size` if they depend on a state.
+          Targets and sets: a row for each member, or several in turn if they depend on a state.
         """
         if self._fixed is not None:
             return self._first, self._fixed
         if self._experiment.data == "fresh":
             return self._first, self._draw_set(self._first, self._no_state(), generator)
-        count = self._experiment.num_members * self._experiment.batch_size
+        experiment = self._experiment
+        count = experiment.num_members * max(1, experiment.batch_size // experiment.num_noises)
         state = torch.rand((count, 1), generator=generator, device=generator.device)
         targets = self.targets_at(state)
         return targets, self._draw_set(targets, state, generator)

@@ -39,6 +39,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "posterior": "proposal_corrected",
         "ode_solver": "heun",
     },
+    "energy": {"objective": "energy", "posterior": "proposal_corrected"},
     "endpoint, importance": {"objective": "endpoint", "posterior": "importance"},
     "endpoint": {"objective": "endpoint", "posterior": "proposal_corrected"},
     "endpoint, stein": {"objective": "endpoint", "posterior": "stein", "num_ode_steps": 12},

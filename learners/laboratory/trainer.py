@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from distill_rl.policies.consistency import ConsistencyPolicy
 from learners.config import DistillationConfig
 from learners.laboratory.ding_jin import DingJinDenoiser
 from learners.laboratory.ensemble import Ensemble
@@ -40,8 +41,9 @@ class LaboratoryTrainer:
         self._config = config
         self.source = ReferenceSource(experiment, device)
         self._num_noises = experiment.num_noises
+        network = DingJinDenoiser if experiment.network == "ding_jin" else ConsistencyPolicy
         self.online = Ensemble(
-            lambda: DingJinDenoiser(
+            lambda: network(
                 experiment.observation_size,
                 experiment.action_size,
                 sigma_min=config.sigma_min,

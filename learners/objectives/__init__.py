@@ -6,11 +6,17 @@ from learners.objectives.base import Objective
 from learners.objectives.consistency import ConsistencyObjective
 from learners.objectives.denoising import DenoisingObjective
 from learners.objectives.endpoint import EndpointObjective
+from learners.objectives.energy import EnergyObjective
 
-OBJECTIVES: dict[str, type[ConsistencyObjective] | type[DenoisingObjective] | type[EndpointObjective]] = {
+_ObjectiveClass = (
+    type[ConsistencyObjective] | type[DenoisingObjective] | type[EndpointObjective] | type[EnergyObjective]
+)
+
+OBJECTIVES: dict[str, _ObjectiveClass] = {
     "consistency": ConsistencyObjective,
     "denoising": DenoisingObjective,
     "endpoint": EndpointObjective,
+    "energy": EnergyObjective,
 }
 
 
@@ -37,6 +43,7 @@ __all__ = [
     "ConsistencyObjective",
     "DenoisingObjective",
     "EndpointObjective",
+    "EnergyObjective",
     "Objective",
     "make_objective",
 ]

@@ -15,7 +15,7 @@ class Denoiser(Protocol):
     sigma_max: float
 
     def denoise(self, x_sigma: Tensor, sigma: float | Tensor, observation: Tensor) -> Tensor:
-        """Evaluates it, see `ConsistencyPolicy.denoise`."""
+        """Evaluates it, see `ConsistencyPolicy.denoise`. Shape `[..., A]`."""
         ...
 
 

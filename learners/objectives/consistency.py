@@ -68,7 +68,7 @@ class ConsistencyObjective:
         update: int,
         generator: torch.Generator,
     ) -> Tensor:
-        """Computes the mean distance between neighbours; see `Objective`."""
+        """Computes the mean distance between neighbours; see `Objective`. Shape `[]`."""
         reference = (batch.actions, batch.log_probs, batch.log_proposals)
         observation = batch.observation.unsqueeze(1)
         source = sample_source(*reference, self.num_noises, generator)  # [B, K, A]

@@ -42,7 +42,7 @@ class DenoisingObjective:
         update: int,
         generator: torch.Generator,
     ) -> torch.Tensor:
-        """Computes the mean squared distance to the estimates; see `Objective`."""
+        """Computes the mean squared distance to the estimates; see `Objective`. Shape `[]`."""
         del target_policy, update
         reference = (batch.actions, batch.log_probs, batch.log_proposals)
         source = sample_source(*reference, self.num_noises, generator)  # [B, K, A]

@@ -58,7 +58,7 @@ class EndpointObjective:
         update: int,
         generator: torch.Generator,
     ) -> Tensor:
-        """Computes the mean squared distance to the end points; see `Objective`."""
+        """Computes the mean squared distance to the end points; see `Objective`. Shape `[]`."""
         del target_policy, update
         actions: Tensor = batch.actions
         shape = (actions.shape[0], self.num_noises, actions.shape[-1])

@@ -94,11 +94,16 @@ def test_table1_tiny(tmp_path):
     for name in ("figure1", "figure2", "estimators", "one_step"):
         assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
 
+    lines = []
+    reproduce("table1", "tiny", out, lines.append)
+    assert len(lines) == 16 and all(line.endswith("already there") for line in lines)
+    assert json.loads((out / "results.json").read_text()) == rows
+
 
 def test_table1_full_is_the_papers_size():
     """Five instances, five seeds, 1e5 updates of 64, sets of 16, learning rate 1e-4, ten noise levels."""
     specs = table1_specs("full")
-    trained = [spec for spec in specs.values() if spec["kind"] == "laboratory"]
+    trained = [spec for spec in specs.values() if spec["kind"] == "loss"]
     assert {spec["method"] for spec in trained} == set(METHODS)
     assert {spec["num_updates"] for spec in trained} == {100_000}
     for spec in trained:

@@ -37,3 +37,13 @@ def test_a_bad_field_is_named(field, value, message):
     """The message names the field, what was expected and what came."""
     with pytest.raises(ValueError, match=message):
         DistillationConfig(**{field: value})
+
+
+def test_energy_needs_pairs_of_samples():
+    """One sample a state cannot be compared with another."""
+    with pytest.raises(ValueError, match="`num_noises` must be at least 2 for the objective energy, got 1"):
+        DistillationConfig(objective="energy")
+    with pytest.raises(
+        ValueError, match="`posterior` must be one of importance, proposal_corrected for the obj"
+    ):
+        DistillationConfig(objective="energy", posterior="stein", num_noises=2)

@@ -1,6 +1,6 @@
 """One run of one method, in a process of its own.
 
-python -m distill_rl.cli.experiments.curve_run SPEC RESULT
+python -m distill_rl.cli.experiments.curve_run SPEC FOLDER
 """
 
 import os
@@ -60,10 +60,10 @@ def run_curve(spec: CurveSpec) -> list[Row]:
     return [{**row, "machine": machine} for row in rows]
 
 
-def main(spec_path: Path, result_path: Path) -> None:
-    """Runs the specification in a file and writes its rows."""
+def main(spec_path: Path, folder: Path) -> None:
+    """Runs the specification in a file and writes its rows into a folder."""
     spec = json.loads(spec_path.read_text(encoding="utf-8"))
-    save_result(result_path, spec, run_curve(CurveSpec(**spec)))
+    save_result(folder, spec, run_curve(CurveSpec(**spec)))
 
 
 if __name__ == "__main__":

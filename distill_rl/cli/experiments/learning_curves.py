@@ -16,7 +16,7 @@ from distill_rl.checks import check_choice
 from distill_rl.cli.experiments.base import SCALES, Experiment, Row, Rows
 from distill_rl.cli.experiments.curve_figure import CURVES, draw_curves, split_curves
 from distill_rl.cli.experiments.curves import CurveSpec
-from distill_rl.cli.experiments.jobs import run_jobs
+from distill_rl.cli.experiments.jobs import in_subprocess, run_jobs
 
 _JOB_MODULE = "distill_rl.cli.experiments.curve_run"
 # Repeat 4 as in PlaNet (Hafner et al. 2019, Table 1) and its successors.
@@ -104,7 +104,7 @@ def curve_specs(scale: str) -> dict[str, CurveSpec]:
 
 def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
     specs = {name: dataclasses.asdict(spec) for name, spec in curve_specs(scale).items()}
-    return run_jobs(_JOB_MODULE, specs, folder, note_fn)
+    return run_jobs(in_subprocess(_JOB_MODULE), specs, folder, note_fn)
 
 
 def _table(rows: Rows) -> str:

@@ -1,8 +1,9 @@
 """The projection alone: Table 1 and Figures 1 and 2 of Fang & Di, with other estimators and losses beside.
 
-Four parts. `paper` keeps one reference set a member for good, as their Table 2 and Section 4 say; `fresh`
-draws a new one at every update, as a search does; `conditioned` moves the target with a state, in 2, 6 and 17
-action dimensions; `estimators` compares the estimates themselves with the exact posterior mean.
+Four parts. `fixed` keeps one reference set a member for good and has the network of Ding & Jin, as their
+Table 2 and Section 4 say. The others have the network of `ConsistencyPolicy`: `fresh` draws a new set at
+every update, as a search does; `conditioned` moves the target with a state, in 2, 6 and 17 action dimensions.
+The last part compares the estimates themselves with the exact posterior mean.
 """
 
 import dataclasses
@@ -11,18 +12,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.progress import Progress
 
 from distill_rl.checks import check_choice
 from distill_rl.cli.experiments.base import SCALES, Experiment, Row, Rows
 from distill_rl.cli.experiments.jobs import run_jobs
-from distill_rl.cli.experiments.laboratory_run import EstimatorSpec, LaboratorySpec
+from distill_rl.cli.experiments.laboratory import EstimatorSpec, LossSpec, run_job
 from distill_rl.cli.experiments.table1_figures import draw_figures
 from learners.laboratory.methods import METHODS
 
-_JOB_MODULE = "distill_rl.cli.experiments.laboratory_run"
-
-_PAPER = ("original", "gumbel", "importance")
-_DENOISING = (*_PAPER, "corrected", "stein", "defensive mixture", "control variate")
+_DENOISING = (
+    "original",
+    "gumbel",
+    "importance",
+    "corrected",
+    "stein",
+    "defensive mixture",
+    "control variate",
+)
+_FIXED = (*_DENOISING, "CT", "CT, importance", "endpoint", "energy")
 _CONDITIONED = (
     "CT",
     "iCT",
@@ -30,6 +38,7 @@ _CONDITIONED = (
     "CT, importance",
     "CT, corrected, Heun",
     "endpoint",
+    "energy",
 )
 _ESTIMATORS = (
     "single_sample",
@@ -79,11 +88,11 @@ _SCALES = {
     "small": _Scale(
         num_instances=2,
         num_seeds=2,
-        num_updates=2_000,
+        num_updates=1_200,
         learning_rate=1e-3,
-        num_evaluations=4,
+        num_evaluations=3,
         conditioned_sizes=(2, 6, 17),
-        conditioned_updates=1_500,
+        conditioned_updates=800,
         methods=tuple(METHODS),
         estimator_sets=100,
         evaluation={"num_samples": 1_000, "num_points": 64, "num_likelihood_steps": 32},
@@ -115,7 +124,7 @@ def table1_specs(scale: str) -> dict[str, dict[str, Any]]:
 
     def add(data: str, method: str, action_size: int, num_updates: int, num_evaluations: int) -> None:
         name = f"{data}_{action_size}_{method.replace(', ', '_').replace(' ', '_')}"
-        spec = LaboratorySpec(
+        spec = LossSpec(
             method=method,
             distillation=METHODS[method]
             | {
@@ -126,6 +135,7 @@ def table1_specs(scale: str) -> dict[str, dict[str, Any]]:
             },
             experiment={
                 "data": data,
+                "network": "ding_jin" if data == "fixed" else "policy",
                 "action_size": action_size,
                 "num_instances": size.num_instances,
                 "num_seeds": size.num_seeds,
@@ -135,11 +145,13 @@ def table1_specs(scale: str) -> dict[str, dict[str, Any]]:
             num_evaluations=num_evaluations,
             with_likelihood=method in _DENOISING and data != "conditioned",
         )
-        specs[name] = {"kind": "laboratory"} | dataclasses.asdict(spec)
+        specs[name] = {"kind": "loss"} | dataclasses.asdict(spec)
 
-    for data in ("fixed", "fresh"):
-        for method in size.methods:
-            add(data, method, 2, size.num_updates, size.num_evaluations)
+    for method in size.methods:
+        if method in _FIXED:
+            add("fixed", method, 2, size.num_updates, size.num_evaluations)
+    for method in size.methods:
+        add("fresh", method, 2, size.num_updates, size.num_evaluations)
     for action_size in size.conditioned_sizes:
         for method in _CONDITIONED:
             if method in size.methods:
@@ -151,7 +163,14 @@ def table1_specs(scale: str) -> dict[str, dict[str, Any]]:
 
 
 def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
-    return run_jobs(_JOB_MODULE, table1_specs(scale), folder, note_fn)
+    with Progress(transient=True) as progress:
+        task = progress.add_task("", total=1.0)
+
+        def run(spec: Mapping[str, Any], job_folder: Path) -> None:
+            progress.reset(task, description=job_folder.name)
+            run_job(spec, job_folder, lambda share: progress.update(task, completed=share))
+
+        return run_jobs(run, table1_specs(scale), folder, note_fn)
 
 
 _LIKELIHOOD_COLUMNS = {
@@ -161,7 +180,6 @@ _LIKELIHOOD_COLUMNS = {
     "fresh_log_prob_mse": "LogP MSE, fresh actions",
     "kl": "KL(p*, model)",
 }
-_SAMPLE_COLUMNS = {"energy_distance": "energy distance", "mmd": "squared MMD"}
 
 
 def _table(rows: Rows) -> str:
@@ -213,22 +231,21 @@ def _rows_table(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str]) -
 def _sample_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """As above, with the floor of exact samples, and the ratio to consistency training."""
     lines = [
-        "| loss | energy distance | over CT's | squared MMD | update (ms) | over CT's |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| loss | energy distance | over CT's | over the floor | squared MMD |",
+        "| --- | --- | --- | --- | --- |",
     ]
-    base = {name: _values(rows, "CT", name).mean() for name in ("energy_distance", "update_ms")}
+    floors = {name: np.mean([row[f"{name}_floor"] for row in rows]) for name in ("energy_distance", "mmd")}
+    base = _values(rows, "CT", "energy_distance").mean()
     for method in _methods(rows):
-        distance, milliseconds = (_values(rows, method, name) for name in base)
+        distance = _values(rows, method, "energy_distance")
         cells = [
             _mean_and_spread(distance),
-            f"{distance.mean() / base['energy_distance']:.3f}",
+            f"{distance.mean() / base:.3f}",
+            f"{distance.mean() / floors['energy_distance']:.1f}",
             _mean_and_spread(_values(rows, method, "mmd")),
-            f"{milliseconds.mean():.1f}",
-            f"{milliseconds.mean() / base['update_ms']:.2f}",
         ]
         lines.append(f"| {method} | {' | '.join(cells)} |")
-    floors = [np.mean([row[f"{name}_floor"] for row in rows]) for name in _SAMPLE_COLUMNS]
-    lines.append(f"| exact samples | {floors[0]:.3g} | | {floors[1]:.3g} | | |")
+    lines.append(f"| exact samples | {floors['energy_distance']:.3g} | | 1 | {floors['mmd']:.3g} |")
     return "\n".join(lines)
 
 

@@ -26,6 +26,7 @@ _COLORS = {
     "endpoint, importance": "#58b594",
     "endpoint": "#1f6fd6",
     "endpoint, stein": "#0b3d91",
+    "energy": "#1c2733",
     "single_sample": "#8a8f98",
     "proposal_corrected": "#1f6fd6",
     "stein": "#7a4fb5",
@@ -43,6 +44,7 @@ _ONE_STEP_METHODS = (
     "endpoint, importance",
     "endpoint",
     "endpoint, stein",
+    "energy",
 )
 
 

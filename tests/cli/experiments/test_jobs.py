@@ -2,7 +2,7 @@
 
 import pytest
 
-from distill_rl.cli.experiments.jobs import run_jobs
+from distill_rl.cli.experiments.jobs import in_subprocess, run_jobs
 from distill_rl.cli.failure import TrainingError
 
 _JOB = """
@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
     def run_fn(**values):
         log.write_text("")
         specs = {n: {"name": n, "value": v, "log": str(log), "sizes": (1, 2)} for n, v in values.items()}
-        rows = run_jobs("toy_job", specs, tmp_path / "runs", lambda line: None)
+        rows = run_jobs(in_subprocess("toy_job"), specs, tmp_path / "runs", lambda line: None)
         return rows, log.read_text()
 
     return run_fn

@@ -18,7 +18,7 @@ def test_sets_are_drawn_from_their_targets(data):
     experiment = _experiment(data=data)
     targets, batch = ReferenceSource(experiment).draw(_generator())
     batch.validate()
-    rows = 6 * 8 if data == "conditioned" else 6
+    rows = 6 * 4 if data == "conditioned" else 6
     assert batch.actions.shape == (rows, 16, 2)
     assert batch.observation.shape == (rows, experiment.observation_size)
     torch.testing.assert_close(batch.log_probs, targets.log_prob(batch.actions))

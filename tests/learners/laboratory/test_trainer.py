@@ -20,6 +20,7 @@ LOSSES = [
     {"objective": "consistency", "posterior": "defensive_mixture", "distance": "pseudo_huber"},
     {"objective": "endpoint", "posterior": "proposal_corrected"},
     {"objective": "endpoint", "posterior": "stein"},
+    {"objective": "energy", "posterior": "proposal_corrected"},
 ]
 
 

@@ -47,7 +47,7 @@ def policies() -> tuple[ConsistencyPolicy, ConsistencyPolicy]:
 
 def _pairs() -> list[tuple[str, str]]:
     every = [(o, p) for o in OBJECTIVE_NAMES for p in POSTERIORS]
-    return [(o, p) for o, p in every if o != "endpoint" or p in CLOSED_FORM_POSTERIORS]
+    return [(o, p) for o, p in every if o not in ("endpoint", "energy") or p in CLOSED_FORM_POSTERIORS]
 
 
 def test_registries_hold_the_configured_names():
@@ -62,7 +62,7 @@ def test_every_objective_gives_a_finite_seeded_loss_that_trains_only_the_policy(
 ):
     """Equal seeds give equal losses, other seeds others; only the online policy gets gradients."""
     policy, target = policies
-    loss_fn = make_objective(DistillationConfig(objective=objective, posterior=posterior))
+    loss_fn = make_objective(DistillationConfig(objective=objective, posterior=posterior, num_noises=2))
     losses = [
         loss_fn(policy, target, _batch(density=True), update=0, generator=_generator(s)) for s in (3, 3, 4)
     ]
@@ -191,3 +191,55 @@ def test_denoising_regresses_onto_the_papers_estimate(policies):
     estimate = importance(NoisyReference(*reference, x, sigma, x, _generator()))
     expected = (policy.denoise(x, sigma, batch.observation[:, None]) - estimate).square().sum(-1).mean()
     torch.testing.assert_close(loss, expected)
+
+
+def test_energy_score_agrees_with_a_loop(policies):
+    """The double sums of Gneiting & Raftery (2007), Section 4.3, one pair at a time."""
+    policy, target = policies
+    batch = _batch(density=True)
+    noise = torch.randn(6, 3, 2, generator=_generator())
+    samples = policy.denoise(80.0 * noise, 80.0, batch.observation[:, None])
+    for posterior, log_weights in (
+        ("proposal_corrected", batch.log_probs - batch.log_proposals),
+        ("importance", batch.log_probs),
+    ):
+        weights = log_weights.softmax(-1)
+        total = 0.0
+        for b in range(6):
+            for k in range(3):
+                for i in range(5):
+                    total += weights[b, i] * (samples[b, k] - batch.actions[b, i]).norm() / 3
+                for other in range(3):
+                    if other != k:
+                        total -= 0.5 * (samples[b, k] - samples[b, other]).norm() / 6
+        config = DistillationConfig(objective="energy", posterior=posterior, num_noises=3)
+        loss = make_objective(config)(policy, target, batch, update=0, generator=_generator())
+        torch.testing.assert_close(loss, total / 6, rtol=1e-4, atol=1e-5)
+
+
+class _Scaled:
+    """A one-dimensional policy `y = scale * z`: all that the losses ask of a policy."""
+
+    sigma_min, sigma_max = 0.002, 80.0
+
+    def __init__(self, scale):
+        self.scale = torch.tensor(scale, requires_grad=True)
+
+    def denoise(self, x_sigma, sigma, observation):
+        return self.scale * x_sigma / sigma
+
+
+@pytest.mark.parametrize(("objective", "is_right"), [("energy", True), ("endpoint", False)])
+def test_energy_score_is_right_for_small_sets_and_end_points_are_not(objective, is_right):
+    """Sets of 4 from N(0, 0.3^2): at the true scale the energy score is stationary, end points pull it in."""
+    policy = _Scaled(0.3)
+    actions = 0.3 * torch.randn(40_000, 4, 1, generator=_generator(1))
+    zeros = torch.zeros(40_000, 4)
+    batch = ReferenceSet(
+        torch.zeros(40_000, 1), actions, zeros, zeros, zeros[:, 0], zeros[:, 0], 0, "density"
+    )
+    config = DistillationConfig(objective=objective, num_noises=4, zero_noise_fraction=0.0)
+    loss = make_objective(config)(policy, policy, batch, update=0, generator=_generator())
+    (slope,) = torch.autograd.grad(loss, policy.scale)
+    assert (abs(float(slope)) < 0.01) == is_right
+    assert is_right or float(slope) > 0.02
