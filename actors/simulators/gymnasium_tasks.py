@@ -139,7 +139,7 @@ class HopperTask(HealthyTask):
         self._state_range = env._healthy_state_range
 
     def is_healthy(self, physics: PhysicsBatch) -> np.ndarray:
-        """Returns whether the height, the angle and the whole state are within their ranges. Shape `[...]`."""
+        """Returns whether height, angle and the whole state are within their ranges. Shape `[...]`."""
         state = np.concatenate([physics.qpos[..., 2:], physics.qvel], axis=-1)
         return super().is_healthy(physics) & _is_between(state, self._state_range).all(axis=-1)
 
