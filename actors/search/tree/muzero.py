@@ -1,0 +1,81 @@
+"""MuZero's search: PUCT at every node, the root's too, with Dirichlet noise on its prior."""
+
+import numpy as np
+
+from actors.search.tree.engine import SearchModel, simulate
+from actors.search.tree.result import TreeSearchResult, log_softmax, mask_logits
+from actors.search.tree.scores import puct
+from actors.search.tree.tree import Tree
+
+
+def muzero(
+    tree: Tree,
+    model: SearchModel,
+    *,
+    invalid_actions: np.ndarray | None = None,
+    num_simulations: int,
+    max_depth: int | None = None,
+    pb_c_init: float = 1.25,
+    pb_c_base: float = 19_652.0,
+) -> TreeSearchResult:
+    """Searches with a budget of simulations for each root, one of each root at a time.
+
+    Source: Schrittwieser et al. (2020), "Mastering Atari, Go, chess and shogi by planning with a learned
+    model", Appendix B.
+
+    Args:
+      tree: roots only, see `make_tree`, whose prior holds the noise already (`add_dirichlet_noise`); written
+        to.
+      model: expands leaves.
+      invalid_actions: True where an action of the root must not be taken. Shape `[B, K]`.
+      num_simulations: of each root.
+      max_depth: edges of a path at most.
+      pb_c_init: see `puct`.
+      pb_c_base: see `puct`.
+
+    Returns:
+      The improved policy `n_a / sum_b n_b`, and as the action the most visited.
+
+    Raises:
+      ValueError: if a root has no valid action.
+    """
+    roots = tree.roots
+    mask_logits(tree, invalid_actions)
+
+    def choose(_: Tree, nodes: np.ndarray) -> np.ndarray:
+        return puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base).argmax(axis=1)
+
+    for _ in range(num_simulations):
+        scores = puct(tree, roots, pb_c_init=pb_c_init, pb_c_base=pb_c_base)
+        if invalid_actions is not None:
+            scores = np.where(invalid_actions, -np.inf, scores)
+        simulate(tree, model, roots * tree.num_actions + scores.argmax(axis=1), choose, max_depth)
+    visits = tree.edge_visits[roots]
+    with np.errstate(divide="ignore"):
+        log_visits = np.log(visits)
+    return TreeSearchResult(visits.argmax(axis=1), log_softmax(log_visits), tree.q_values(roots), tree)
+
+
+def add_dirichlet_noise(
+    prior_logits: np.ndarray,
+    generator: np.random.Generator,
+    *,
+    fraction: float = 0.25,
+    alpha: float = 0.3,
+) -> np.ndarray:
+    """Mixes Dirichlet noise into a prior: `log((1 - fraction) p + fraction noise)`.
+
+    Source: Silver et al. (2017), "Mastering the game of Go without human knowledge", Methods.
+
+    Args:
+      prior_logits: shape `[B, K]`.
+      generator: source of the noise.
+      fraction: share of the noise.
+      alpha: concentration of every action.
+
+    Returns:
+      Logits. Shape `[B, K]`.
+    """
+    noise = generator.dirichlet(np.full(prior_logits.shape[1], alpha), size=len(prior_logits))
+    mixed = (1.0 - fraction) * np.exp(log_softmax(prior_logits)) + fraction * noise
+    return np.log(np.maximum(mixed, np.finfo(np.float64).tiny))

@@ -1,0 +1,136 @@
+"""The search tree: flat arrays over all roots, with one row too many."""
+
+import dataclasses
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """Statistics of a search over `B` roots with up to `N` nodes each and `K` actions a node.
+
+    Node `i` of root `b` is row `b N + i`; its root is row `b N`. The edge of action `k` at a node is
+    `node K + k`. The last row, the *sink*, belongs to no root: whatever points nowhere points there, and so
+    do its own edges, with reward 0 and discount 1. That makes every gather and scatter valid without masks.
+
+    The arrays are written to as the search goes on.
+
+    Attributes:
+      num_roots: `B`.
+      num_nodes: `N`, rows of each root.
+      num_actions: `K`.
+      node_visits: simulations that passed through each node, the one that made it included. Shape `[R]`,
+        `R = B N + 1`.
+      raw_values: value that each node was expanded with. Shape `[R]`.
+      node_values: mean return of the simulations through each node. Shape `[R]`.
+      parent_edges: edge that leads to each node; the sink's for roots. Shape `[R]`.
+      states: model states. Shape `[R, S]`.
+      actions: candidate actions. Shape `[R, K, A]`.
+      children: node that each edge leads to; the sink where there is none yet. Shape `[R K]`.
+      prior_logits: of the actions at their node; very low where invalid. Shape `[R, K]`.
+      prior_probs: their softmax. Shape `[R, K]`.
+      edge_visits: visits of each edge. Shape `[R, K]`.
+      rewards: of each edge. Shape `[R, K]`.
+      discounts: of each edge; 0 where it ended the episode. Shape `[R, K]`.
+      child_values: `node_values` of the node each edge leads to. Shape `[R, K]`.
+      best_edges: edge that a simulation leaves each node by. Shape `[R]`.
+      num_expanded: nodes in use of each root. Shape `[B]`.
+    """
+
+    num_roots: int
+    num_nodes: int
+    num_actions: int
+    node_visits: np.ndarray  # [R]
+    raw_values: np.ndarray  # [R]
+    node_values: np.ndarray  # [R]
+    parent_edges: np.ndarray  # [R]
+    states: np.ndarray  # [R, S]
+    actions: np.ndarray  # [R, K, A]
+    children: np.ndarray  # [R K]
+    prior_logits: np.ndarray  # [R, K]
+    prior_probs: np.ndarray  # [R, K]
+    edge_visits: np.ndarray  # [R, K]
+    rewards: np.ndarray  # [R, K]
+    discounts: np.ndarray  # [R, K]
+    child_values: np.ndarray  # [R, K]
+    best_edges: np.ndarray  # [R]
+    num_expanded: np.ndarray  # [B]
+
+    @property
+    def sink(self) -> int:
+        """Row of the node that belongs to no root."""
+        return self.num_roots * self.num_nodes
+
+    @property
+    def roots(self) -> np.ndarray:
+        """Rows of the roots. Shape `[B]`."""
+        return np.arange(self.num_roots) * self.num_nodes
+
+    def q_values(self, nodes: np.ndarray) -> np.ndarray:
+        """Returns `reward + discount * value` of some nodes' edges; 0 where unvisited. Shape `[L, K]`."""
+        return self.rewards[nodes] + self.discounts[nodes] * self.child_values[nodes]
+
+
+def make_tree(
+    state: np.ndarray, actions: np.ndarray, prior_logits: np.ndarray, value: np.ndarray, num_simulations: int
+) -> Tree:
+    """Returns a tree of roots only, each visited once.
+
+    Args:
+      state: model states of the roots. Shape `[B, S]`.
+      actions: their candidate actions. Shape `[B, K, A]`.
+      prior_logits: of these actions. Shape `[B, K]`.
+      value: of the roots. Shape `[B]`.
+      num_simulations: nodes to leave room for, beside the root.
+    """
+    num_roots, num_actions, action_size = actions.shape
+    num_nodes = num_simulations + 1
+    rows = num_roots * num_nodes + 1
+    sink = rows - 1
+    per_edge = (rows, num_actions)
+    tree = Tree(
+        num_roots=num_roots,
+        num_nodes=num_nodes,
+        num_actions=num_actions,
+        node_visits=np.zeros(rows),
+        raw_values=np.zeros(rows),
+        node_values=np.zeros(rows),
+        parent_edges=np.full(rows, sink * num_actions),
+        states=np.zeros((rows, *state.shape[1:]), state.dtype),
+        actions=np.zeros((rows, num_actions, action_size), actions.dtype),
+        children=np.full(rows * num_actions, sink),
+        prior_logits=np.zeros(per_edge),
+        prior_probs=np.full(per_edge, 1.0 / num_actions),
+        edge_visits=np.zeros(per_edge),
+        rewards=np.zeros(per_edge),
+        discounts=np.ones(per_edge),
+        child_values=np.zeros(per_edge),
+        best_edges=np.full(rows, sink * num_actions),
+        num_expanded=np.ones(num_roots, np.int64),
+    )
+    write_nodes(tree, tree.roots, state, actions, prior_logits, value)
+    tree.node_visits[tree.roots] = 1.0
+    return tree
+
+
+def write_nodes(
+    tree: Tree,
+    nodes: np.ndarray,
+    state: np.ndarray,
+    actions: np.ndarray,
+    prior_logits: np.ndarray,
+    value: np.ndarray,
+) -> None:
+    """Fills in what the model says about some nodes. Shapes `[L]`, `[L, S]`, `[L, K, A]`, `[L, K]`, `[L]`."""
+    tree.states[nodes] = state
+    tree.actions[nodes] = actions
+    write_prior(tree, nodes, prior_logits)
+    tree.raw_values[nodes] = value
+    tree.node_values[nodes] = value
+
+
+def write_prior(tree: Tree, nodes: np.ndarray, prior_logits: np.ndarray) -> None:
+    """Sets the prior of the actions of some nodes. Shapes `[L]`, `[L, K]`."""
+    tree.prior_logits[nodes] = prior_logits
+    weights = np.exp(prior_logits - prior_logits.max(axis=1, keepdims=True))
+    tree.prior_probs[nodes] = weights / weights.sum(axis=1, keepdims=True)

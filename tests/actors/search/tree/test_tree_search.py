@@ -1,0 +1,150 @@
+import numpy as np
+import pytest
+
+from actors.search.tree.gumbel_muzero import gumbel_muzero, gumbel_noise
+from actors.search.tree.muzero import add_dirichlet_noise, muzero
+from actors.search.tree.schedule import considered_visits
+from actors.search.tree.tree import make_tree
+
+from slow_search import TableModel, slow_considered, slow_gumbel, slow_muzero
+
+
+def _roots(model, num_roots=7, seed=1):
+    return np.random.default_rng(seed).integers(len(model.value), size=num_roots)
+
+
+def _tree(model, states, num_simulations):
+    return make_tree(
+        states[:, None].astype(float),
+        model.candidates(len(states)),
+        model.prior_logits[states],
+        model.value[states],
+        num_simulations,
+    )
+
+
+def _assert_same(tree, row, slow):
+    """Compares a node and all below it: visits, values, priors of use, children."""
+    assert tree.node_visits[row] == slow.visits
+    np.testing.assert_allclose(tree.node_values[row], slow.value, rtol=1e-12)
+    np.testing.assert_allclose(tree.raw_values[row], slow.raw, rtol=1e-12)
+    for a in range(tree.num_actions):
+        child = tree.children[row * tree.num_actions + a]
+        assert (child != tree.sink) == (a in slow.children)
+        if a in slow.children:
+            node, reward, discount, visits = slow.children[a]
+            assert tree.edge_visits[row, a] == visits
+            assert (tree.rewards[row, a], tree.discounts[row, a]) == (reward, discount)
+            np.testing.assert_allclose(tree.child_values[row, a], node.value, rtol=1e-12)
+            assert tree.parent_edges[child] == row * tree.num_actions + a
+            _assert_same(tree, child, node)
+
+
+@pytest.mark.parametrize("schedule", ["sequential", "exact"])
+@pytest.mark.parametrize(
+    ("num_actions", "num_simulations", "max_considered", "max_depth", "num_invalid"),
+    [(5, 8, 16, None, 0), (5, 40, 4, None, 0), (8, 32, 16, 3, 2), (3, 25, 16, 1, 1), (16, 50, 16, None, 0)],
+)
+def test_gumbel_search_is_the_plain_one_at_every_node(
+    schedule, num_actions, num_simulations, max_considered, max_depth, num_invalid
+):
+    """Visits, values and children agree all the way down, and so do weights and actions."""
+    model = TableModel(num_actions=num_actions)
+    states = _roots(model)
+    generator = np.random.default_rng(2)
+    gumbel = gumbel_noise((len(states), num_actions), generator)
+    invalid = np.zeros((len(states), num_actions), bool)
+    for row in invalid:
+        row[generator.choice(num_actions, num_invalid, replace=False)] = True
+    tree = _tree(model, states, num_simulations)
+    found = gumbel_muzero(
+        tree,
+        model,
+        gumbel,
+        invalid_actions=invalid,
+        num_simulations=num_simulations,
+        max_considered=max_considered,
+        max_depth=max_depth,
+        schedule=schedule,
+    )
+    for b, state in enumerate(states):
+        slow, action, weights = slow_gumbel(
+            model, state, gumbel[b], invalid[b], num_simulations, max_considered, max_depth
+        )
+        _assert_same(tree, tree.roots[b], slow)
+        assert found.action[b] == action
+        np.testing.assert_allclose(np.exp(found.log_weights[b]), weights, atol=1e-12)
+
+
+@pytest.mark.parametrize(("num_simulations", "max_depth"), [(1, None), (30, None), (30, 2)])
+def test_puct_search_is_the_plain_one_at_every_node(num_simulations, max_depth):
+    """The same for MuZero, with an invalid action in some roots."""
+    model = TableModel()
+    states = _roots(model)
+    invalid = np.random.default_rng(3).random((len(states), 5)) < 0.3
+    invalid[invalid.all(axis=1), 0] = False
+    tree = _tree(model, states, num_simulations)
+    found = muzero(
+        tree, model, invalid_actions=invalid, num_simulations=num_simulations, max_depth=max_depth
+    )
+    for b, state in enumerate(states):
+        slow, action, weights = slow_muzero(model, state, invalid[b], num_simulations, max_depth)
+        _assert_same(tree, tree.roots[b], slow)
+        assert found.action[b] == action
+        np.testing.assert_allclose(np.exp(found.log_weights[b]), weights, atol=1e-12)
+
+
+def test_rounds_agree_with_the_rest_within_the_first_round():
+    """With no more simulations than candidates every candidate is visited once, in whatever schedule."""
+    model = TableModel(num_actions=8)
+    states = _roots(model, 20)
+    gumbel = gumbel_noise((20, 8), np.random.default_rng(0))
+    found = [
+        gumbel_muzero(_tree(model, states, 8), model, gumbel, num_simulations=8, schedule=schedule)
+        for schedule in ("rounds", "sequential")
+    ]
+    np.testing.assert_allclose(found[0].log_weights, found[1].log_weights, atol=1e-12)
+    np.testing.assert_array_equal(found[0].action, found[1].action)
+
+
+@pytest.mark.parametrize("num_considered", [1, 2, 3, 5, 8, 16])
+@pytest.mark.parametrize("num_simulations", [1, 16, 50])
+def test_schedule_spends_the_budget_by_halving(num_considered, num_simulations):
+    """The order of visits is that of the plain loop, and never runs ahead of itself."""
+    found = considered_visits(num_considered, num_simulations)
+    assert found == slow_considered(num_considered, num_simulations)
+    assert len(found) == num_simulations and found[0] == 0
+
+
+def test_roots_do_not_disturb_each_other():
+    """A root's result is the same alone and in company."""
+    model = TableModel()
+    states = _roots(model, 9)
+    gumbel = gumbel_noise((9, 5), np.random.default_rng(0))
+    together = gumbel_muzero(_tree(model, states, 30), model, gumbel, num_simulations=30)
+    for b in (0, 4, 8):
+        one = slice(b, b + 1)
+        alone = gumbel_muzero(_tree(model, states[one], 30), model, gumbel[one], num_simulations=30)
+        np.testing.assert_array_equal(alone.log_weights[0], together.log_weights[b])
+
+
+def test_no_valid_action_is_refused():
+    """The row is named."""
+    model = TableModel()
+    states = _roots(model, 3)
+    invalid = np.zeros((3, 5), bool)
+    invalid[1] = True
+    for search in (
+        lambda tree: gumbel_muzero(tree, model, np.zeros((3, 5)), invalid_actions=invalid, num_simulations=2),
+        lambda tree: muzero(tree, model, invalid_actions=invalid, num_simulations=2),
+    ):
+        with pytest.raises(ValueError, match="`invalid_actions` must leave an action in each row.* row 1"):
+            search(_tree(model, states, 2))
+
+
+def test_dirichlet_noise_keeps_its_share():
+    """The mixture's mean over draws is 3/4 of the prior and 1/4 of the uniform distribution."""
+    logits = np.tile(np.log([[0.7, 0.2, 0.1]]), (20_000, 1))
+    mixed = np.exp(add_dirichlet_noise(logits, np.random.default_rng(0)))
+    np.testing.assert_allclose(mixed.sum(axis=1), 1.0)
+    np.testing.assert_allclose(mixed.mean(axis=0), 0.75 * np.array([0.7, 0.2, 0.1]) + 0.25 / 3, atol=0.005)
