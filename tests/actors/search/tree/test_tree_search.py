@@ -84,9 +84,7 @@ def test_puct_search_is_the_plain_one_at_every_node(num_simulations, max_depth):
     invalid = np.random.default_rng(3).random((len(states), 5)) < 0.3
     invalid[invalid.all(axis=1), 0] = False
     tree = _tree(model, states, num_simulations)
-    found = muzero(
-        tree, model, invalid_actions=invalid, num_simulations=num_simulations, max_depth=max_depth
-    )
+    found = muzero(tree, model, invalid_actions=invalid, num_simulations=num_simulations, max_depth=max_depth)
     for b, state in enumerate(states):
         slow, action, weights = slow_muzero(model, state, invalid[b], num_simulations, max_depth)
         _assert_same(tree, tree.roots[b], slow)
