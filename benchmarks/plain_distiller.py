@@ -38,15 +38,19 @@ class PlainDistiller:
         networks.value.normalizer.update(batch.observation)
         num_states, _, action_size = batch.actions.shape
         noise = torch.randn((num_states, config.num_noises, action_size), generator=self._generator)
-        noise[: round(config.zero_noise_fraction * num_states)] = 0.0
+        num_zero = round(config.zero_noise_fraction * num_states)
+        noise[:num_zero] = 0.0
         policy_losses, value_losses = [], []
         for s in range(num_states):
             log_weights = batch.log_probs[s] - batch.log_proposals[s]
             for k in range(config.num_noises):
-                end = plain_endpoint(batch.actions[s], log_weights, noise[s, k], config)
+                if s < num_zero:
+                    target = torch.softmax(log_weights, dim=0) @ batch.actions[s]
+                else:
+                    target = plain_endpoint(batch.actions[s], log_weights, noise[s, k], config)
                 x_sigma = config.sigma_max * noise[s, k]
                 predicted = networks.policy.denoise(x_sigma, config.sigma_max, batch.observation[s])
-                policy_losses.append((predicted - end).square().sum())
+                policy_losses.append((predicted - target).square().sum())
             value_losses.append(networks.value.loss(batch.observation[s], batch.policy_value[s]))
         policy_loss = sum(policy_losses) / len(policy_losses)
         value_loss = sum(value_losses) / len(value_losses)

@@ -28,7 +28,8 @@ class EndpointObjective:
       num_ode_steps: evaluations of the closed form; noise levels of Heun's method with another estimator.
       zero_noise_fraction: share of the states (the first ones of the batch) at which all noise is zero. The
         zero-noise action is what acts and what searches follow, and samples never come near zero in many
-        dimensions.
+        dimensions. There the target is the mean of p*, not the end point: that is one candidate, which of
+        several is chance, and as a label it is noisier.
       posterior: estimator to integrate in place of the closed form.
     """
 
@@ -58,26 +59,35 @@ class EndpointObjective:
         update: int,
         generator: torch.Generator,
     ) -> Tensor:
-        """Computes the mean squared distance to the end points; see `Objective`. Shape `[]`."""
+        """Computes the mean squared distance to the targets; see `Objective`. Shape `[]`."""
         del target_policy, update
         actions: Tensor = batch.actions
         shape = (actions.shape[0], self.num_noises, actions.shape[-1])
         noise = torch.randn(shape, generator=generator, device=actions.device)
-        noise[: round(self.zero_noise_fraction * len(noise))] = 0.0
-        endpoints = self._endpoints(policy, batch, noise, generator)
+        num_zero = round(self.zero_noise_fraction * len(noise))
+        noise[:num_zero] = 0.0
+        log_weights = batch.log_probs - batch.log_proposals if self.is_corrected else batch.log_probs
+        targets = self._endpoints(policy, batch, log_weights, noise, generator)
+        weights = torch.softmax(log_weights[:num_zero], dim=-1)
+        targets[:num_zero] = torch.einsum("bn,bna->ba", weights, actions[:num_zero]).unsqueeze(1)
         predicted = policy.denoise(policy.sigma_max * noise, policy.sigma_max, batch.observation.unsqueeze(1))
-        return (predicted - endpoints).square().sum(dim=-1).mean()
+        return (predicted - targets).square().sum(dim=-1).mean()
 
     @torch.no_grad()
     def _endpoints(
-        self, policy: Denoiser, batch: ReferenceSet, noise: Tensor, generator: torch.Generator
+        self,
+        policy: Denoiser,
+        batch: ReferenceSet,
+        log_weights: Tensor,
+        noise: Tensor,
+        generator: torch.Generator,
     ) -> Tensor:
         """Returns where the ODE carries `sigma_max * noise`. Shape `[B, K, A]`."""
         posterior = self.posterior
         if posterior is None:
             return reference_endpoints(
                 batch.actions,
-                batch.log_probs - batch.log_proposals if self.is_corrected else batch.log_probs,
+                log_weights,
                 noise,
                 num_steps=self.num_ode_steps,
                 sigma_min=policy.sigma_min,

@@ -92,12 +92,14 @@ def test_endpoint_loss_is_the_distance_to_the_ode_end_points(policies):
 
 @pytest.mark.parametrize(("fraction", "num_zero"), [(0.5, 3), (1.0, 6), (0.1, 1)])
 def test_a_share_of_the_states_is_trained_at_zero_noise(policies, fraction, num_zero):
-    """The first states of a batch see zero noise, on both sides of the loss; the others their draws."""
+    """The first states of a batch see zero noise, and the mean of p*; the others their end points."""
     policy, target = policies
     batch = _batch()
     noise = torch.randn(6, 1, 2, generator=_generator())
     noise[:num_zero] = 0.0
     ends = reference_endpoints(batch.actions, batch.log_probs, noise, num_steps=8)
+    for b in range(num_zero):
+        ends[b, 0] = sum(p.exp() * a for p, a in zip(batch.log_probs[b], batch.actions[b]))
     predicted = policy.denoise(80.0 * noise, 80.0, batch.observation[:, None])
     loss_fn = make_objective(DistillationConfig(zero_noise_fraction=fraction))
     loss = loss_fn(policy, target, batch, update=0, generator=_generator())

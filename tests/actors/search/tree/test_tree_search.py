@@ -1,12 +1,11 @@
 import numpy as np
 import pytest
+from slow_search import TableModel, slow_considered, slow_gumbel, slow_muzero
 
 from actors.search.tree.gumbel_muzero import gumbel_muzero, gumbel_noise
 from actors.search.tree.muzero import add_dirichlet_noise, muzero
 from actors.search.tree.schedule import considered_visits
 from actors.search.tree.tree import make_tree
-
-from slow_search import TableModel, slow_considered, slow_gumbel, slow_muzero
 
 
 def _roots(model, num_roots=7, seed=1):
@@ -136,7 +135,7 @@ def test_no_valid_action_is_refused():
         lambda tree: gumbel_muzero(tree, model, np.zeros((3, 5)), invalid_actions=invalid, num_simulations=2),
         lambda tree: muzero(tree, model, invalid_actions=invalid, num_simulations=2),
     ):
-        with pytest.raises(ValueError, match="`invalid_actions` must leave an action in each row.* row 1"):
+        with pytest.raises(ValueError, match=r"`invalid_actions` must leave an action in each row.* row 1"):
             search(_tree(model, states, 2))
 
 
