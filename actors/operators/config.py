@@ -40,7 +40,7 @@ class RootBanditConfig:
     rollouts_per_round: tuple[int, ...] = (1,)
     noisy_rollout_share: float = 0.0
     rollout_scale: float = 0.3
-    target_kl: float = 1.5
+    target_kl: float = 0.7
     discount: float = 0.98
     num_transitions: int = 8
 
