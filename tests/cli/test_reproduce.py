@@ -108,7 +108,7 @@ def test_table1_full_is_the_papers_size():
     assert {spec["num_updates"] for spec in trained} == {100_000}
     for spec in trained:
         experiment = ReferenceExperiment(**spec["experiment"])
-        config = DistillationConfig(**spec["distillation"])
+        config = DistillationConfig(**spec["distillation"], num_noises=2)
         assert (experiment.num_instances, experiment.num_seeds) == (5, 5)
         assert (experiment.num_candidates, experiment.batch_size) == (16, 64)
         assert (config.sigma_min, config.sigma_max, config.num_noise_levels) == (0.002, 80.0, 10)
