@@ -1,7 +1,7 @@
 """What a laboratory experiment fixes for every loss: targets, and the reference sets drawn from them."""
 
 import dataclasses
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor
@@ -13,8 +13,8 @@ from learners.laboratory.mixtures import TruncatedMixtures, random_mixtures
 Data = Literal["fixed", "fresh", "conditioned"]
 Network = Literal["ding_jin", "policy"]
 
-DATA = ("fixed", "fresh", "conditioned")
-NETWORKS = ("ding_jin", "policy")
+DATA: tuple[str, ...] = get_args(Data)
+NETWORKS: tuple[str, ...] = get_args(Network)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -40,7 +40,6 @@ class LaboratoryTrainer:
         """
         self._config = config
         self.source = ReferenceSource(experiment, device)
-        self._num_noises = experiment.num_noises
         network = DingJinDenoiser if experiment.network == "ding_jin" else ConsistencyPolicy
         self.online = Ensemble(
             lambda: network(

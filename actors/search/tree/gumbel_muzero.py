@@ -1,6 +1,6 @@
 """Gumbel MuZero: sequential halving with Gumbel noise at the root, completed values everywhere."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 
@@ -13,7 +13,7 @@ from distill_rl.checks import check_choice
 
 Schedule = Literal["sequential", "exact", "rounds"]
 
-SCHEDULES = ("sequential", "exact", "rounds")
+SCHEDULES: tuple[str, ...] = get_args(Schedule)
 
 _LOW = -1e9  # of an action that takes part; below it lie those that do not
 
@@ -112,8 +112,3 @@ def _pass_width(
         return width
     available = ((visits == plan[:, start, None]) & ~invalid_actions).sum(axis=1)
     return width if (available == width).all() else 1
-
-
-def gumbel_noise(shape: tuple[int, ...], generator: np.random.Generator, scale: float = 1.0) -> np.ndarray:
-    """Draws standard Gumbel noise, times a scale. Shape `shape`."""
-    return scale * generator.gumbel(size=shape)

@@ -135,13 +135,14 @@ def run_loss(spec: LossSpec, advance_fn: AdvanceFn) -> list[Row]:
             values |= evaluate_likelihood(trainer.average, trainer.source, size, generator)
         by_name = {name: value.tolist() for name, value in values.items()}
         pictures: list[Row] = [{}] * experiment.num_members
-        if experiment.data != "conditioned" and experiment.action_size == 2:
+        is_last = evaluation == spec.num_evaluations
+        if is_last and experiment.data != "conditioned" and experiment.action_size == 2:
             draw = generate_samples if spec.with_likelihood else one_step_samples
             samples = draw(trainer.average, trainer.source, size, generator)
             pictures = _pictures(trainer.source, samples, generator)
         for member in range(experiment.num_members):
             # Beside the numbers, what the densities of the first seed look like.
-            is_shown = evaluation == spec.num_evaluations and member % experiment.num_seeds == 0
+            is_shown = member % experiment.num_seeds == 0
             rows.append(
                 {
                     "method": spec.method,

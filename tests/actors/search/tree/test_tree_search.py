@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from slow_search import TableModel, slow_considered, slow_gumbel, slow_muzero
 
-from actors.search.tree.gumbel_muzero import gumbel_muzero, gumbel_noise
+from actors.search.tree.gumbel_muzero import gumbel_muzero
 from actors.search.tree.muzero import add_dirichlet_noise, muzero
 from actors.search.tree.schedule import considered_visits
 from actors.search.tree.tree import make_tree
@@ -51,7 +51,7 @@ def test_gumbel_search_is_the_plain_one_at_every_node(
     model = TableModel(num_actions=num_actions)
     states = _roots(model)
     generator = np.random.default_rng(2)
-    gumbel = gumbel_noise((len(states), num_actions), generator)
+    gumbel = generator.gumbel(size=(len(states), num_actions))
     invalid = np.zeros((len(states), num_actions), bool)
     for row in invalid:
         row[generator.choice(num_actions, num_invalid, replace=False)] = True
@@ -95,7 +95,7 @@ def test_rounds_agree_with_the_rest_within_the_first_round():
     """With no more simulations than candidates every candidate is visited once, in whatever schedule."""
     model = TableModel(num_actions=8)
     states = _roots(model, 20)
-    gumbel = gumbel_noise((20, 8), np.random.default_rng(0))
+    gumbel = np.random.default_rng(0).gumbel(size=(20, 8))
     found = [
         gumbel_muzero(_tree(model, states, 8), model, gumbel, num_simulations=8, schedule=schedule)
         for schedule in ("rounds", "sequential")
@@ -117,7 +117,7 @@ def test_roots_do_not_disturb_each_other():
     """A root's result is the same alone and in company."""
     model = TableModel()
     states = _roots(model, 9)
-    gumbel = gumbel_noise((9, 5), np.random.default_rng(0))
+    gumbel = np.random.default_rng(0).gumbel(size=(9, 5))
     together = gumbel_muzero(_tree(model, states, 30), model, gumbel, num_simulations=30)
     for b in (0, 4, 8):
         one = slice(b, b + 1)
