@@ -8,11 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from distill_rl.diffusion.schedules import num_levels_at, target_decay_at
 from distill_rl.networks.distill_networks import DistillNetworks
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
-from learners.objectives import make_objective
+from learners.objectives import ema_decay_at, make_objective
 from learners.posterior import log_effective_sample_size
 
 _SNAPSHOT_INTERVAL_UPDATES = 100
@@ -166,15 +165,12 @@ class Distiller:
             torch._foreach_mul_(grads, self.config.grad_clip_norm / grad_norm)
         self._optimizer.step()
         with torch.no_grad():
-            torch._foreach_lerp_(self._ema_parameters, self._parameters, 1.0 - self._ema_decay())
+            torch._foreach_lerp_(
+                self._ema_parameters, self._parameters, 1.0 - ema_decay_at(self.config, self.num_updates)
+            )
             for ema_buffer, buffer in zip(self.ema.buffers(), self.online.buffers(), strict=True):
                 ema_buffer.copy_(buffer)
         self.num_updates += 1
-
-    def _ema_decay(self) -> float:
-        if self.config.objective != "consistency" or self.config.noise_level_schedule != "adaptive":
-            return self.config.ema_decay
-        return target_decay_at(num_levels_at(self.num_updates, self.config.schedule_updates))
 
     def _skip(self) -> None:
         self.num_skipped_updates += 1

@@ -65,8 +65,8 @@ class ReferenceReplay:
         State i is drawn with probability in proportion to `1 - priority + priority min(d_i / mean(d), 5)`,
         with the improvement `d_i = max(value_i - policy_value_i, 0)`: most states of good behaviour have
         little to learn from, while those at the edge of what the policy can do are rare. Like prioritised
-        replay (Schaul et al. 2016, arXiv:1511.05952), without its importance weights: labels of other states
-        are right wherever they are learned, so the weighting biases nothing but attention.
+        replay (Schaul et al. 2016, arXiv:1511.05952), without its importance weights: each label is a
+        target of its own state only.
 
         Args:
           batch_size: states to draw.

@@ -8,14 +8,14 @@ from learners.config import DistillationConfig
 from learners.laboratory.ding_jin import DingJinDenoiser
 from learners.laboratory.ensemble import Ensemble
 from learners.laboratory.experiment import Experiment, ReferenceSource
-from learners.objectives import make_objective
+from learners.objectives import ema_decay_at, make_objective
 
 
 class LaboratoryTrainer:
     """An ensemble, a loss and their optimiser.
 
     Of the configuration only what concerns the loss counts: objective, posterior, their settings, noise
-    levels, learning rate and `ema_decay`. Members see the same data and start from the same weights under
+    levels, learning rate and averaging. Members see the same data and start from the same weights under
     every loss.
 
     Attributes:
@@ -78,7 +78,8 @@ class LaboratoryTrainer:
         # The sum over members: each learns as if it were alone.
         (self.online.num_members * loss).backward()
         self._optimizer.step()
+        decay_complement = 1.0 - ema_decay_at(self._config, self.num_updates)
         with torch.no_grad():
-            torch._foreach_lerp_(self._averages, self._parameters, 1.0 - self._config.ema_decay)
+            torch._foreach_lerp_(self._averages, self._parameters, decay_complement)
         self.num_updates += 1
         return loss.detach()

@@ -1,5 +1,6 @@
 """Objectives: losses that project reference sets onto a one-step policy."""
 
+from distill_rl.diffusion.schedules import num_levels_at, target_decay_at
 from learners.config import DistillationConfig
 from learners.density_posterior import TargetDensity, make_posterior
 from learners.objectives.base import Objective
@@ -38,6 +39,20 @@ def make_objective(
     return OBJECTIVES[config.objective].from_config(config, posterior)
 
 
+def ema_decay_at(config: DistillationConfig, update: int) -> float:
+    """Returns the decay of the averaged weights: mu(k) with the adaptive schedule, else the configured one.
+
+    Source: Song et al. (2023), Appendix C.
+
+    Args:
+      config: the configuration.
+      update: gradient steps taken, `k`.
+    """
+    if config.objective != "consistency" or config.noise_level_schedule != "adaptive":
+        return config.ema_decay
+    return target_decay_at(num_levels_at(update, config.schedule_updates))
+
+
 __all__ = [
     "OBJECTIVES",
     "ConsistencyObjective",
@@ -45,5 +60,6 @@ __all__ = [
     "EndpointObjective",
     "EnergyObjective",
     "Objective",
+    "ema_decay_at",
     "make_objective",
 ]

@@ -40,6 +40,23 @@ def test_every_loss_trains(loss):
         assert bool(moved.all()), name
 
 
+def test_the_average_follows_the_adaptive_schedule():
+    """With N(k) the target's decay is mu(k): at first 0.95, as N(0) = 2; the configured one else."""
+    for schedule, decay in (("adaptive", 0.95), ("fixed", 0.9)):
+        trainer = _trainer(
+            objective="consistency",
+            posterior="single_sample",
+            noise_level_schedule=schedule,
+            ema_decay=0.9,
+            schedule_updates=1000,
+        )
+        before = {name: p.clone() for name, p in trainer.average.parameters.items()}
+        trainer.update()
+        for name, average in trainer.average.parameters.items():
+            expected = decay * before[name] + (1.0 - decay) * trainer.online.parameters[name].detach()
+            torch.testing.assert_close(average, expected)
+
+
 def test_a_seed_settles_the_weights():
     """Two trainers of one experiment end up equal; one of another seed does not."""
     ends = []
