@@ -14,10 +14,9 @@ from ray.tune.registry import ENV_CREATOR, _global_registry
 from actors.collected import Collected
 from actors.evaluation import evaluate_search
 from actors.fragment import FragmentHeader
-from actors.operators.config import ActingConfig, RootBanditConfig
-from actors.operators.root_bandit import RootBandit
+from actors.operators.base import ImprovementOperator
+from actors.operators.config import ActingConfig
 from actors.search_actor import SearchActor
-from actors.simulators import make_simulator
 from distill_rl.envs import make_env
 from distill_rl.policies.search_policy import TorchSearchPolicy
 from distill_rl.types import ReferenceSet
@@ -166,8 +165,9 @@ class SearchEnvRunner(SingleAgentEnvRunner):
             self._actor = SearchActor(self._search_envs, operator.simulator, operator, acting, seed)
         return self._actor
 
-    def _make_operator(self, env: gym.Env) -> RootBandit:
-        return RootBandit(make_simulator(env), self.config.part(RootBanditConfig))
+    def _make_operator(self, env: gym.Env) -> ImprovementOperator:
+        operator: ImprovementOperator = self.config.make_operator(env)
+        return operator
 
     def _make_one_env(self) -> gym.Env:
         return make_config_env(self.config, self.worker_index or 0)

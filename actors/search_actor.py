@@ -279,5 +279,4 @@ def _mean_of_finite(metrics: list[dict[str, float]]) -> dict[str, float]:
 
 def _diagnostics(operator: ImprovementOperator) -> dict[str, float]:
     """Returns the diagnostics of the operator's last search, if it keeps them."""
-    last_search = getattr(operator, "last_search", None)
-    return {} if last_search is None else dataclasses.asdict(last_search)
+    return {} if operator.last_search is None else dataclasses.asdict(operator.last_search)

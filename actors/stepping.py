@@ -56,5 +56,9 @@ def stack_states(states: Sequence[Any]) -> np.ndarray:
 
 
 def best_actions(reference_set: ReferenceSet) -> np.ndarray:
-    """Returns the most probable candidate of each state, the one of the largest value. Shape `[B, A]`."""
-    return reference_set.actions[np.arange(len(reference_set)), reference_set.log_probs.argmax(axis=1)]
+    """Returns the candidate of the largest importance weight of each state. Shape `[B, A]`.
+
+    It is the one of the largest value, and the first of those that share it.
+    """
+    log_weights = reference_set.log_probs - reference_set.log_proposals
+    return reference_set.actions[np.arange(len(reference_set)), log_weights.argmax(axis=1)]

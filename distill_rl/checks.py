@@ -60,6 +60,26 @@ def check_positive(name: str, value: float) -> None:
         raise ValueError(f"`{name}` must be positive, got {value}")
 
 
+def check_at_least_one(name: str, value: int) -> None:
+    """Checks that a count is an integer of at least 1.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}")
+
+
+def check_fraction(name: str, value: float) -> None:
+    """Checks that a scalar lies within [0, 1].
+
+    Raises:
+      ValueError: if it does not.
+    """
+    if not 0.0 <= value <= 1.0:
+        raise ValueError(f"`{name}` must be within [0, 1], got {value}")
+
+
 def check_choice(name: str, value: str, choices: Iterable[str]) -> None:
     """Checks that `value` is one of `choices`.
 

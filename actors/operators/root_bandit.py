@@ -1,20 +1,17 @@
 """The root bandit: candidate actions compared by rollouts that follow the policy."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
+from actors.operators.base import ImprovementOperator, SearchDiagnostics, diagnose, expectation
 from actors.operators.config import RootBanditConfig
 from actors.search.ascent import ascent_direction
 from actors.search.candidates import Candidates, held_noise, propose_candidates
 from actors.search.halving import halving_schedule, keep_best
 from actors.search.rollouts import PolicyRollouts, roll_out_policy
-from actors.search.temperature import (
-    boltzmann_log_weights,
-    effective_sample_size,
-    kl_divergence,
-    solve_temperature,
-)
+from actors.search.temperature import improved_policy
 from actors.search.transitions import draw_transitions
 from actors.simulators.base import Simulator
 from distill_rl.checks import check_shape
@@ -23,30 +20,18 @@ from distill_rl.types import NStepTransitions, ReferenceSet
 
 
 @dataclasses.dataclass(frozen=True)
-class SearchDiagnostics:
-    """What one search did, averaged over its states.
+class RootBanditDiagnostics(SearchDiagnostics):
+    """What one search did; see also `SearchDiagnostics`.
 
     Attributes:
-      kl: divergence of the improved policy from the uniform prior over candidates, in nats.
-      effective_sample_size: of the improved policy, 1 to N.
-      temperature: median over the states, in reward units.
-      improvement: value of the improved policy less the policy's own.
       perturbed_mass: mass of the improved policy on perturbed candidates.
-      diverged_fraction: share of candidates whose simulation diverged.
-      simulator_steps: control steps simulated, in total.
     """
 
-    kl: float
-    effective_sample_size: float
-    temperature: float
-    improvement: float
     perturbed_mass: float
-    diverged_fraction: float
-    simulator_steps: int
 
 
-class RootBandit:
-    """An `ImprovementOperator` without a tree: a bandit over first actions.
+class RootBandit(ImprovementOperator):
+    """An operator without a tree: a bandit over first actions.
 
     Each candidate's value is the mean return of rollouts that take it, follow the zero-noise policy and end
     in the policy's value function. The last `len(ascent_steps)` candidates are chosen by the others' values:
@@ -58,6 +43,9 @@ class RootBandit:
     and `policy_value`; whoever called the search drops it.
     """
 
+    config_type: ClassVar[type[RootBanditConfig]] = RootBanditConfig
+    config: RootBanditConfig
+
     def __init__(self, simulator: Simulator, config: RootBanditConfig | None = None):
         """Builds the operator.
 
@@ -68,10 +56,8 @@ class RootBandit:
         Raises:
           ValueError: if the settings are in seconds and the simulator does not know how long a step takes.
         """
-        self.simulator = simulator
-        self.config = config or RootBanditConfig()
+        super().__init__(simulator, config)
         self.horizon_steps, self.hold_steps = self.config.resolve_steps(simulator.control_timestep_sec)
-        self.last_search: SearchDiagnostics | None = None
         self._schedule = halving_schedule(self.config.num_candidates, self.config.rollouts_per_round)
 
     def improve(
@@ -117,19 +103,20 @@ class RootBandit:
         if self.config.ascent_steps:
             candidates, q_values = self._ascend(state, candidates, q_values, policy, generator)
         q_values = self._halve(state, candidates, q_values, policy, generator)
-        temperature = solve_temperature(q_values, self.config.target_kl)
-        log_probs = boltzmann_log_weights(q_values, temperature)
-        value = _expectation(log_probs, q_values)
-        value = np.where(np.isnan(policy_value), np.nan, value)
-        self.last_search = SearchDiagnostics(
-            kl=float(kl_divergence(log_probs).mean()),
-            effective_sample_size=float(effective_sample_size(log_probs).mean()),
-            temperature=float(np.median(temperature)),
-            improvement=_nanmean(value - policy_value),
-            perturbed_mass=float(np.exp(log_probs[:, candidates.is_perturbed]).sum(axis=1).mean()),
+        log_probs, temperature = improved_policy(
+            q_values, target_kl=self.config.target_kl, target_ess=self.config.target_ess
+        )
+        value = np.where(np.isnan(policy_value), np.nan, expectation(log_probs, q_values))
+        common = diagnose(
+            log_probs,
+            value,
+            policy_value,
+            temperature=temperature,
             diverged_fraction=float(np.isnan(q_values).mean()),
             simulator_steps=self.simulator.num_steps - first_simulator_step,
         )
+        perturbed_mass = float(np.exp(log_probs[:, candidates.is_perturbed]).sum(axis=1).mean())
+        self.last_search = RootBanditDiagnostics(**vars(common), perturbed_mass=perturbed_mass)
         return ReferenceSet(
             observation=observation,
             actions=candidates.actions,
@@ -244,22 +231,3 @@ class RootBandit:
             self.config.discount,
             generator,
         )
-
-
-def _expectation(log_probs: np.ndarray, q_values: np.ndarray) -> np.ndarray:
-    """Returns `sum_k p_k Q_k` over the candidates with mass; NaN where that includes a NaN. Shape `[B]`."""
-    probs = np.exp(log_probs)
-    return np.where(probs > 0.0, probs * q_values, 0.0).sum(axis=1)
-
-
-def _mean_of_finite(values: np.ndarray) -> np.ndarray:
-    """Returns the mean of the finite values of each row; NaN where there are none. Shape `[B]`."""
-    is_finite = np.isfinite(values)
-    count = is_finite.sum(axis=1)
-    total = np.where(is_finite, values, 0.0).sum(axis=1)
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
-
-
-def _nanmean(values: np.ndarray) -> float:
-    """Returns the mean of the finite values; NaN if there are none."""
-    return float(_mean_of_finite(values[None])[0])

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from actors.simulators.base import Simulator
+from actors.simulators.base import Rollout, Simulator
 from distill_rl.policies.base import SearchPolicy
 
 
@@ -15,6 +15,7 @@ class PolicyRollouts:
     Attributes:
       returns: `sum_h discount^h r_h + discount^H V(s_H)`; NaN where the simulation diverged. Shape `[M]`.
       observation: of every state from the first to the one after the last step. Shape `[M, H + 1, O]`.
+      actions: shape `[M, H, A]`.
       rewards_to_go: sum of the discounted rewards from each step to the end of the rollout, without the
         value beyond it. Shape `[M, H]`.
       is_alive: whether no termination lies before that state. Shape `[M, H + 1]`, bool.
@@ -22,6 +23,7 @@ class PolicyRollouts:
 
     returns: np.ndarray  # [M]
     observation: np.ndarray  # [M, H + 1, O]
+    actions: np.ndarray  # [M, H, A]
     rewards_to_go: np.ndarray  # [M, H]
     is_alive: np.ndarray  # [M, H + 1]
 
@@ -59,12 +61,14 @@ def roll_out_policy(
     Returns:
       The trajectories with their returns.
     """
-    seen = []
+    seen, acted = [], []
 
     def action_fn(step: int, observation: np.ndarray) -> np.ndarray:
         seen.append(observation.copy())
-        if step == 0:
-            return first_action
+        acted.append(first_action if step == 0 else follow(step, observation))
+        return acted[-1]
+
+    def follow(step: int, observation: np.ndarray) -> np.ndarray:
         action = policy.act(_without_diverged(observation), 0.0, generator)
         segment = step // hold_steps
         return action if segment >= noise.shape[1] else np.clip(action + noise[:, segment], -1.0, 1.0)
@@ -72,17 +76,32 @@ def roll_out_policy(
     rollout = simulator.rollout(state, action_fn, num_steps)
     is_alive = np.ones((len(state), num_steps + 1), bool)
     is_alive[:, 1:] = rollout.discount.cumprod(axis=1) > 0.0
-    is_diverged = ~np.isfinite(rollout.observation).all(axis=1)
-    value = policy.value(_without_diverged(rollout.observation)).astype(np.float64)
-    value = np.where(is_alive[:, -1], np.where(is_diverged, np.nan, value), 0.0)
-    returns = discounted_returns(rollout.reward, rollout.discount, value, discount)[:, 0]
     no_value = np.zeros(len(state))
     return PolicyRollouts(
-        returns=returns,
+        returns=bootstrapped_returns(rollout, policy, discount),
         observation=np.stack([*seen, rollout.observation], axis=1),
+        actions=np.stack(acted, axis=1),
         rewards_to_go=discounted_returns(rollout.reward, rollout.discount, no_value, discount),
         is_alive=is_alive,
     )
+
+
+def bootstrapped_returns(rollout: Rollout, policy: SearchPolicy, discount: float) -> np.ndarray:
+    """Returns `sum_h discount^h r_h + discount^H V(s_H)`, up to a termination.
+
+    Args:
+      rollout: of `M` trajectories.
+      policy: whose value function goes on where a rollout stops.
+      discount: of one step.
+
+    Returns:
+      Returns; NaN where the simulation diverged. Shape `[M]`.
+    """
+    is_alive = rollout.discount.prod(axis=1) > 0.0
+    is_diverged = ~np.isfinite(rollout.observation).all(axis=1)
+    value = policy.value(_without_diverged(rollout.observation)).astype(np.float64)
+    value = np.where(is_alive, np.where(is_diverged, np.nan, value), 0.0)
+    return discounted_returns(rollout.reward, rollout.discount, value, discount)[:, 0]
 
 
 def discounted_returns(

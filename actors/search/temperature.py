@@ -1,10 +1,12 @@
-"""Boltzmann weights whose temperature is set by a target divergence from the prior, state by state.
+"""Boltzmann weights whose temperature is set by a target, a divergence or an effective sample size.
 
 The E-step of MPO: `p_k ~ prior_k exp(Q_k / eta)` is the distribution of largest expected value within
 `KL(p || prior) = target`. Source: Abdolmaleki et al. (2018), "Maximum a Posteriori Policy Optimisation",
 Section 4.1, https://arxiv.org/abs/1806.06920. There one temperature serves a batch; here each state has its
-own, so the sharpness of its weights never depends on the scale of its rewards.
+own unless told otherwise, so the sharpness of its weights never depends on the scale of its rewards.
 """
+
+from collections.abc import Callable
 
 import numpy as np
 
@@ -18,7 +20,7 @@ _ROUNDING = 1e-12  # values that differ by less than this, relative to their mag
 
 
 def solve_temperature(
-    q_values: np.ndarray, target_kl: float, *, log_prior: np.ndarray | None = None
+    q_values: np.ndarray, target_kl: float, *, log_prior: np.ndarray | None = None, is_shared: bool = False
 ) -> np.ndarray:
     """Solves `KL(softmax(Q / eta + log prior) || prior) = target_kl` for eta by bisection on log eta.
 
@@ -27,10 +29,14 @@ def solve_temperature(
     smallest temperature tried (the greedy limit). Candidates whose value is not finite take no part: the
     prior is renormalised over the others.
 
+    A shared temperature meets the target in the mean over states, as MPO does: where actions matter little
+    the policy then changes little.
+
     Args:
       q_values: action values, in reward units. Shape `[B, N]`; non-finite values mask a candidate.
       target_kl: > 0, in nats.
       log_prior: logarithm of the prior, up to a constant. Shape `[B, N]`; uniform by default.
+      is_shared: one temperature for all states, instead of one each.
 
     Returns:
       Temperatures in reward units; infinite where every value is the same or none is finite. Shape `[B]`.
@@ -39,19 +45,80 @@ def solve_temperature(
       ValueError: if `target_kl` is not positive or a shape is wrong.
     """
     check_positive("target_kl", target_kl)
-    advantage, prior = _masked(q_values, log_prior)
-    spread = -advantage.min(axis=-1, initial=0.0)
-    magnitude = np.where(np.isfinite(q_values), np.abs(q_values), 0.0).max(axis=-1)
-    is_constant = spread <= _ROUNDING * magnitude
-    relative = advantage / np.where(is_constant, 1.0, spread)[:, None]  # in [-1, 0]
-    low = np.full(len(relative), np.log(_MIN_RELATIVE_TEMPERATURE))
-    high = np.full(len(relative), np.log(_MAX_RELATIVE_TEMPERATURE))
-    for _ in range(_NUM_BISECTIONS):
-        middle = 0.5 * (low + high)
-        is_too_sharp = _boltzmann_kl(relative, prior, np.exp(-middle)) > target_kl
-        low = np.where(is_too_sharp, middle, low)
-        high = np.where(is_too_sharp, high, middle)
-    return np.where(is_constant, np.inf, spread * np.exp(0.5 * (low + high)))
+    advantage, prior, spread = _spread(q_values, log_prior)
+    if is_shared:
+        spread = np.full_like(spread, spread.max(initial=0.0))
+
+    def is_too_sharp(relative: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+        kl = _boltzmann_kl(relative, prior, inverse)
+        return np.broadcast_to(kl.mean(), kl.shape) > target_kl if is_shared else kl > target_kl
+
+    return _bisect(is_too_sharp, advantage, spread)
+
+
+def solve_temperature_by_ess(
+    q_values: np.ndarray, target_ess: float, *, log_prior: np.ndarray | None = None
+) -> np.ndarray:
+    """Solves `ESS(eta) = target_ess` for eta, state by state, by bisection on log eta.
+
+    `ESS = n / sum_k (p_k^2 / prior_k)` of `p = softmax(Q / eta + log prior)` over `n` candidates with mass is
+    Kish's effective sample size of weights `p / prior`. It rises with eta from `n prior(argmax Q)` to `n`; a
+    target outside of that range gives the smallest or the largest temperature tried.
+
+    Args:
+      q_values: action values, in reward units. Shape `[B, N]`; non-finite values mask a candidate.
+      target_ess: at least 1.
+      log_prior: logarithm of the prior, up to a constant. Shape `[B, N]`; uniform by default.
+
+    Returns:
+      Temperatures in reward units; infinite where every value is the same or none is finite. Shape `[B]`.
+
+    Raises:
+      ValueError: if `target_ess` is below 1 or a shape is wrong.
+    """
+    if not target_ess >= 1.0:
+        raise ValueError(f"`target_ess` must be at least 1, got {target_ess}")
+    advantage, prior, spread = _spread(q_values, log_prior)
+    count = (prior > 0.0).sum(axis=-1)
+
+    def is_too_sharp(relative: np.ndarray, inverse: np.ndarray) -> np.ndarray:
+        ratio = np.exp(relative * inverse[:, None])
+        first, second = (prior * ratio).sum(axis=-1), (prior * ratio**2).sum(axis=-1)
+        return np.asarray(count * first**2 < target_ess * second)
+
+    return _bisect(is_too_sharp, advantage, spread)
+
+
+def improved_policy(
+    q_values: np.ndarray,
+    *,
+    target_kl: float | None = None,
+    target_ess: float | None = None,
+    log_prior: np.ndarray | None = None,
+    is_shared: bool = False,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `log softmax(Q / eta + log prior)` with eta set by a target, and eta.
+
+    Args:
+      q_values: action values; candidates whose value is not finite get no mass. Shape `[B, N]`.
+      target_kl: see `solve_temperature`.
+      target_ess: see `solve_temperature_by_ess`; goes before `target_kl`.
+      log_prior: logarithm of the prior, up to a constant. Shape `[B, N]`; uniform by default.
+      is_shared: see `solve_temperature`.
+
+    Returns:
+      Normalised log-weights `[B, N]`, and temperatures in reward units `[B]`.
+
+    Raises:
+      ValueError: if no target is given, one is out of range, or a shape is wrong.
+    """
+    if target_ess is not None:
+        temperature = solve_temperature_by_ess(q_values, target_ess, log_prior=log_prior)
+    elif target_kl is not None:
+        temperature = solve_temperature(q_values, target_kl, log_prior=log_prior, is_shared=is_shared)
+    else:
+        raise ValueError("`target_kl` or `target_ess` must be given, got neither")
+    return boltzmann_log_weights(q_values, temperature, log_prior=log_prior), temperature
 
 
 def boltzmann_log_weights(
@@ -107,6 +174,33 @@ def effective_sample_size(log_weights: np.ndarray) -> np.ndarray:
       Shape `[...]`.
     """
     return 1.0 / np.exp(2.0 * log_weights).sum(axis=-1)
+
+
+def _spread(q_values: np.ndarray, log_prior: np.ndarray | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns what `_masked` does, and by how much the values of each state differ: 0 within rounding."""
+    advantage, prior = _masked(q_values, log_prior)
+    spread = -advantage.min(axis=-1, initial=0.0)
+    magnitude = np.where(np.isfinite(q_values), np.abs(q_values), 0.0).max(axis=-1)
+    return advantage, prior, np.where(spread <= _ROUNDING * magnitude, 0.0, spread)
+
+
+def _bisect(
+    is_too_sharp: Callable[[np.ndarray, np.ndarray], np.ndarray], advantage: np.ndarray, spread: np.ndarray
+) -> np.ndarray:
+    """Returns the temperatures above which `is_too_sharp(advantage / spread, spread / eta)` is no more.
+
+    Infinite where `spread` is 0. Shape `[B]`.
+    """
+    is_constant = spread == 0.0
+    relative = advantage / np.where(is_constant, 1.0, spread)[:, None]
+    low = np.full(len(relative), np.log(_MIN_RELATIVE_TEMPERATURE))
+    high = np.full(len(relative), np.log(_MAX_RELATIVE_TEMPERATURE))
+    for _ in range(_NUM_BISECTIONS):
+        middle = 0.5 * (low + high)
+        too_sharp = is_too_sharp(relative, np.exp(-middle))
+        low = np.where(too_sharp, middle, low)
+        high = np.where(too_sharp, high, middle)
+    return np.where(is_constant, np.inf, spread * np.exp(0.5 * (low + high)))
 
 
 def _masked(q_values: np.ndarray, log_prior: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:

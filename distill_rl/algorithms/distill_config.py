@@ -1,12 +1,17 @@
 """The configuration of `Distill`: RLlib's, with the sections `search`, `distillation` and `loop`."""
 
+import dataclasses
 import logging
+from collections.abc import Mapping
 from typing import Any, Self, TypeVar, cast
 
+import gymnasium as gym
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
-from actors.operators.config import ActingConfig, RootBanditConfig
+from actors.operators.base import ImprovementOperator
+from actors.operators.config import ActingConfig, OperatorChoice
+from actors.operators.registry import find_operator, make_operator
 from actors.runner import SearchEnvRunner
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.options import build_part, check_options, is_search_space
@@ -19,11 +24,14 @@ from learners.objectives import make_objective
 Part = TypeVar("Part")
 
 SECTIONS: dict[str, tuple[type, ...]] = {
-    "search": (RootBanditConfig, ActingConfig),
+    "search": (OperatorChoice, ActingConfig),
     "distillation": (DistillationConfig,),
     "loop": (LoopConfig,),
 }
-"""The sections that are ours, with the dataclasses whose fields are their options."""
+"""The sections that are ours, with the dataclasses whose fields are their options.
+
+`search` has those of the operator's `config_type` too, see `section_parts`.
+"""
 
 _ELSEWHERE = {
     "lr": "distillation(learning_rate=...)",
@@ -37,13 +45,47 @@ _ELSEWHERE = {
 _NETWORK_OPTIONS = ("hidden_sizes", "sigma_min", "sigma_max", "sigma_data")
 
 
+def section_parts(section: str, options: Mapping[str, Any]) -> tuple[type, ...]:
+    """Returns the dataclasses whose fields are the options of a section.
+
+    Args:
+      section: one of `SECTIONS`.
+      options: of the section; in `search` they name the operator.
+
+    Raises:
+      ValueError: if the operator is unknown.
+    """
+    parts = SECTIONS[section]
+    if section != "search":
+        return parts
+    operator = options.get("operator", OperatorChoice.operator)
+    if not isinstance(operator, str):
+        raise ValueError(f"`search.operator` must be the name of one operator, got {operator!r}")
+    return (*parts, find_operator(operator).config_type)
+
+
+def merge_options(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns old options overridden by new ones, less what only an operator has that is replaced.
+
+    Raises:
+      ValueError: if an operator is unknown.
+    """
+    merged = {**old, **new}
+    if section == "search" and merged.get("operator") != old.get("operator"):
+        parts = section_parts(section, merged)
+        known = {field.name for part in parts for field in dataclasses.fields(part)}
+        merged = {name: value for name, value in merged.items() if name in known or name in new}
+    return merged
+
+
 class DistillConfig(AlgorithmConfig):
     """Configures `Distill`.
 
     Beside RLlib's own sections there are three of ours; each takes the fields of frozen dataclasses as
     keyword arguments, and refuses every other name:
 
-    * `search`: `RootBanditConfig` and `ActingConfig`, how actors search and act;
+    * `search`: `OperatorChoice`, the settings of the operator it names (`RootBanditConfig` unless told
+      otherwise), and `ActingConfig`: how actors search and act;
     * `distillation`: `DistillationConfig`, what the learner does with reference sets;
     * `loop`: `LoopConfig`, how actors and learners keep in step.
 
@@ -86,7 +128,9 @@ class DistillConfig(AlgorithmConfig):
         self._known_names = frozenset(vars(self)) | {"_known_names", "class"}
 
     def search(self, **options: Any) -> Self:
-        """Sets fields of `RootBanditConfig` and `ActingConfig`.
+        """Sets fields of `OperatorChoice`, of the operator's configuration and of `ActingConfig`.
+
+        Choosing another operator forgets the options that only the old one has.
 
         Raises:
           ValueError: for an unknown name (naming the nearest one), a wrong type, or a value out of range.
@@ -115,11 +159,22 @@ class DistillConfig(AlgorithmConfig):
         Raises:
           ValueError: if no section has it.
         """
-        for section, parts in SECTIONS.items():
+        parts_of = {s: section_parts(s, getattr(self, f"{s}_options")) for s in SECTIONS}
+        for section, parts in parts_of.items():
             if part in parts:
                 return build_part(part, getattr(self, f"{section}_options"))
-        known = ", ".join(p.__name__ for parts in SECTIONS.values() for p in parts)
+        known = ", ".join(p.__name__ for parts in parts_of.values() for p in parts)
         raise ValueError(f"`part` must be one of {known}; got {part.__name__}")
+
+    def make_operator(self, env: gym.Env) -> ImprovementOperator:
+        """Builds the operator that the section `search` describes, with the simulator of `env`.
+
+        Raises:
+          ValueError: if no simulator can reproduce the environment, or the settings do not fit it.
+        """
+        choice = self.part(OperatorChoice)
+        config = build_part(find_operator(choice.operator).config_type, self.search_options)
+        return make_operator(env, choice, config)
 
     def validate(self) -> None:
         """Checks every option and what the sections have to agree on.
@@ -129,10 +184,12 @@ class DistillConfig(AlgorithmConfig):
         """
         logging.getLogger("ray.rllib").setLevel(self.log_level)
         super().validate()
-        for section, parts in SECTIONS.items():
-            check_options(section, getattr(self, f"{section}_options"), parts)
+        for section in SECTIONS:
+            options = getattr(self, f"{section}_options")
+            parts = section_parts(section, options)
+            check_options(section, options, parts)
             for part in parts:
-                self.part(part)
+                build_part(part, options)
         defaults = AlgorithmConfig()
         for name, instead in _ELSEWHERE.items():
             if getattr(self, name) != getattr(defaults, name):
@@ -164,10 +221,11 @@ class DistillConfig(AlgorithmConfig):
         return super()._model_config_auto_includes | own
 
     def _set_options(self, section: str, options: dict[str, Any]) -> Self:
-        check_options(section, options, SECTIONS[section])
-        merged = {**getattr(self, f"{section}_options"), **options}
+        merged = merge_options(section, getattr(self, f"{section}_options"), options)
+        parts = section_parts(section, merged)
+        check_options(section, merged, parts)
         if not any(map(is_search_space, merged.values())):
-            for part in SECTIONS[section]:
+            for part in parts:
                 build_part(part, merged)
         setattr(self, f"{section}_options", merged)
         return self

@@ -8,10 +8,7 @@ import gymnasium as gym
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 
 from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
-from actors.operators.config import RootBanditConfig
-from actors.operators.root_bandit import RootBandit
 from actors.runner import make_config_env
-from actors.simulators import make_simulator
 from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.cli.presets import read_sections
 from distill_rl.cli.sections import build_config
@@ -90,10 +87,9 @@ def evaluate_run_search(
     """
     envs = [make_config_env(config) for _ in range(min(num_episodes, _MAX_ENVS))]
     try:
-        simulator = make_simulator(envs[0])
-        operator = RootBandit(simulator, config.part(RootBanditConfig))
+        operator = config.make_operator(envs[0])
         policy = TorchSearchPolicy(networks.policy, networks.value)
-        return evaluate_search(operator, simulator, policy, envs, num_episodes, seed)
+        return evaluate_search(operator, operator.simulator, policy, envs, num_episodes, seed)
     finally:
         _close(envs)
 

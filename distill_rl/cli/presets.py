@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import distill_rl
+from distill_rl.algorithms.distill_config import merge_options
 from distill_rl.checks import check_choice
 
 SIZES = ("laptop", "cluster")
@@ -94,8 +95,19 @@ def dump_sections(sections: dict[str, Any]) -> str:
 
 
 def _merge(layers: list[DictConfig], overrides: Sequence[str]) -> dict[str, Any]:
-    merged = OmegaConf.merge(*layers, _read_overrides(overrides))
-    sections = OmegaConf.to_container(merged, resolve=True)
+    """Merges layers from the first to the last; a preset keeps no option of an operator it replaces."""
+    sections: dict[str, Any] = {}
+    for layer in (*layers, _read_overrides(overrides)):
+        own = _as_sections(layer)
+        merged = _as_sections(OmegaConf.merge(OmegaConf.create(sections), layer))
+        if "search" in own:
+            merged["search"] = merge_options("search", sections.get("search", {}), own["search"])
+        sections = merged
+    return sections
+
+
+def _as_sections(layer: Any) -> dict[str, Any]:
+    sections = OmegaConf.to_container(layer, resolve=True)
     assert isinstance(sections, dict)
     for name, items in sections.items():
         if not isinstance(items, dict):

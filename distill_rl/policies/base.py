@@ -24,3 +24,11 @@ class SearchPolicy(Protocol):
     def value(self, observation: np.ndarray) -> np.ndarray:
         """Returns the policy's own value for each observation. Shape `[M]`, float32."""
         ...
+
+
+class CriticPolicy(SearchPolicy, Protocol):
+    """A policy with a value function of actions."""
+
+    def q_value(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Returns the policy's own value of actions. Shapes `[M, O]`, `[M, A]` to `[M]`, float32."""
+        ...

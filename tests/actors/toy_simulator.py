@@ -44,12 +44,20 @@ class PointMassSimulator:
     def rollout(
         self, state: np.ndarray, actions: np.ndarray | ActionFn, num_steps: int | None = None
     ) -> Rollout:
-        assert callable(actions) and num_steps is not None
+        if callable(actions):
+            action_fn = actions
+            assert num_steps is not None
+        else:
+            num_steps = actions.shape[1]
+
+            def action_fn(step: int, _: np.ndarray) -> np.ndarray:
+                return actions[:, step]
+
         observation = state.astype(np.float32)
         alive = np.ones(len(state))
         rewards, discounts = [], []
         for step in range(num_steps):
-            result = self.step(state, actions(step, observation))
+            result = self.step(state, action_fn(step, observation))
             rewards.append(np.where(alive > 0, result.reward, 0.0))
             alive = alive * result.discount
             discounts.append(alive)

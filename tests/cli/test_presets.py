@@ -87,6 +87,15 @@ def test_override_values_are_yaml():
     assert sections["loop"] == {"y": None}
 
 
+def test_another_operator_leaves_the_presets_options_of_the_old_one_behind():
+    """What both operators have stays; what is given with the new one is set."""
+    search = load_preset("cheetah_run", overrides=["search.operator=gumbel_muzero", "search.max_depth=3"])[
+        "search"
+    ]
+    assert search == {"operator": "gumbel_muzero", "max_depth": 3, "num_candidates": 16, "discount": 0.96}
+    assert load_preset("cheetah_run", overrides=["search.operator=mppi"])["search"]["horizon_sec"] == 0.32
+
+
 def test_a_yaml_file_is_a_preset(tmp_path):
     """What `dump_sections` wrote is read back the same, whatever the base says."""
     sections = load_preset("walker_walk", overrides=["search.num_candidates=5"])

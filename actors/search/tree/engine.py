@@ -17,14 +17,16 @@ class Expansion(NamedTuple):
 
     Attributes:
       state: shape `[M, S]`.
+      observation: shape `[M, O]`.
       reward: of the step that led there. Shape `[M]`.
       discount: of that step; 0 where it ended the episode. Shape `[M]`.
-      actions: candidates from there on. Shape `[M, K, A]`.
-      prior_logits: of these actions. Shape `[M, K]`.
+      actions: candidates from there on, at most as many as at the root. Shape `[M, k, A]`.
+      prior_logits: of these actions. Shape `[M, k]`.
       value: of the new state. Shape `[M]`.
     """
 
     state: np.ndarray
+    observation: np.ndarray
     reward: np.ndarray
     discount: np.ndarray
     actions: np.ndarray
@@ -90,7 +92,15 @@ def _expand(tree: Tree, model: SearchModel, edges: np.ndarray) -> np.ndarray:
     nodes = tree.children[edges]
     is_new = nodes == tree.sink
     nodes = np.where(is_new, _new_nodes(tree, parents // tree.num_nodes, is_new), nodes)
-    write_nodes(tree, nodes, expansion.state, expansion.actions, expansion.prior_logits, expansion.value)
+    write_nodes(
+        tree,
+        nodes,
+        expansion.state,
+        expansion.observation,
+        expansion.actions,
+        expansion.prior_logits,
+        expansion.value,
+    )
     tree.node_visits[nodes] += 1.0
     tree.children[edges] = nodes
     tree.parent_edges[nodes] = edges

@@ -7,8 +7,9 @@ import numpy as np
 from actors.search.tree.engine import SearchModel, simulate
 from actors.search.tree.result import TreeSearchResult, log_softmax, mask_logits
 from actors.search.tree.schedule import considered_visits
-from actors.search.tree.scores import best_deterministic, completed_values
+from actors.search.tree.scores import completed_q_values, scaled_values, visit_lag
 from actors.search.tree.tree import Tree
+from actors.search.tree.widening import Widening
 from distill_rl.checks import check_choice
 
 Schedule = Literal["sequential", "exact", "rounds"]
@@ -30,6 +31,7 @@ def gumbel_muzero(
     schedule: Schedule = "rounds",
     value_scale: float = 0.1,
     max_visit_init: float = 50.0,
+    widening: Widening | None = None,
 ) -> TreeSearchResult:
     """Searches with a budget of simulations for each root.
 
@@ -52,8 +54,9 @@ def gumbel_muzero(
       max_considered: actions that sequential halving starts with.
       max_depth: edges of a path at most.
       schedule: see above.
-      value_scale: see `completed_values`.
-      max_visit_init: see `completed_values`.
+      value_scale: see `scaled_values`.
+      max_visit_init: see `scaled_values`.
+      widening: of the nodes below the roots; None offers all actions at once.
 
     Returns:
       The improved policy `softmax(logits + sigma(q))` and, as the action, the best of the most visited.
@@ -70,15 +73,16 @@ def gumbel_muzero(
     table = [considered_visits(m, num_simulations) for m in range(int(num_considered.max()) + 1)]
     plan = np.array([table[m] for m in num_considered])  # [B, num_simulations]
 
-    def completed(nodes: np.ndarray) -> np.ndarray:
-        return completed_values(tree, nodes, value_scale=value_scale, max_visit_init=max_visit_init)
+    def scaled(nodes: np.ndarray) -> np.ndarray:
+        return scaled_values(tree, nodes, value_scale=value_scale, max_visit_init=max_visit_init)
 
     def choose(_: Tree, nodes: np.ndarray) -> np.ndarray:
-        return best_deterministic(tree, nodes, completed(nodes))
+        lag = visit_lag(tree, nodes, scaled(nodes))
+        return (lag if widening is None else widening.restrict(tree, nodes, lag)).argmax(axis=1)
 
     def root_scores() -> np.ndarray:
         logits = tree.prior_logits[roots]
-        scores = gumbel + logits - logits.max(axis=1, keepdims=True) + completed(roots)
+        scores = gumbel + logits - logits.max(axis=1, keepdims=True) + scaled(roots)
         return np.where(invalid_actions, -np.inf, np.maximum(_LOW, scores))
 
     start = 0
@@ -95,8 +99,8 @@ def gumbel_muzero(
         start += width
     visits = tree.edge_visits[roots]
     scores = np.where(visits == visits.max(axis=1, keepdims=True), root_scores(), -np.inf)
-    logits = np.where(invalid_actions, -np.inf, tree.prior_logits[roots] + completed(roots))
-    return TreeSearchResult(scores.argmax(axis=1), log_softmax(logits), tree.q_values(roots), tree)
+    logits = np.where(invalid_actions, -np.inf, tree.prior_logits[roots] + scaled(roots))
+    return TreeSearchResult(scores.argmax(axis=1), log_softmax(logits), completed_q_values(tree, roots), tree)
 
 
 def _pass_width(

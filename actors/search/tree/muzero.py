@@ -4,8 +4,9 @@ import numpy as np
 
 from actors.search.tree.engine import SearchModel, simulate
 from actors.search.tree.result import TreeSearchResult, log_softmax, mask_logits
-from actors.search.tree.scores import puct
+from actors.search.tree.scores import completed_q_values, puct
 from actors.search.tree.tree import Tree
+from actors.search.tree.widening import Widening
 
 
 def muzero(
@@ -17,6 +18,7 @@ def muzero(
     max_depth: int | None = None,
     pb_c_init: float = 1.25,
     pb_c_base: float = 19_652.0,
+    widening: Widening | None = None,
 ) -> TreeSearchResult:
     """Searches with a budget of simulations for each root, one of each root at a time.
 
@@ -32,6 +34,7 @@ def muzero(
       max_depth: edges of a path at most.
       pb_c_init: see `puct`.
       pb_c_base: see `puct`.
+      widening: of every node; None offers all actions at once.
 
     Returns:
       The improved policy `n_a / sum_b n_b`, and as the action the most visited.
@@ -42,18 +45,24 @@ def muzero(
     roots = tree.roots
     mask_logits(tree, invalid_actions)
 
+    def score(nodes: np.ndarray) -> np.ndarray:
+        scores = puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base)
+        return scores if widening is None else widening.restrict(tree, nodes, scores)
+
     def choose(_: Tree, nodes: np.ndarray) -> np.ndarray:
-        return puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base).argmax(axis=1)
+        return score(nodes).argmax(axis=1)
 
     for _ in range(num_simulations):
-        scores = puct(tree, roots, pb_c_init=pb_c_init, pb_c_base=pb_c_base)
+        scores = score(roots)
         if invalid_actions is not None:
             scores = np.where(invalid_actions, -np.inf, scores)
         simulate(tree, model, roots * tree.num_actions + scores.argmax(axis=1), choose, max_depth)
     visits = tree.edge_visits[roots]
     with np.errstate(divide="ignore"):
         log_visits = np.log(visits)
-    return TreeSearchResult(visits.argmax(axis=1), log_softmax(log_visits), tree.q_values(roots), tree)
+    return TreeSearchResult(
+        visits.argmax(axis=1), log_softmax(log_visits), completed_q_values(tree, roots), tree
+    )
 
 
 def add_dirichlet_noise(

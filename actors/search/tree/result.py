@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from actors.search.tree.tree import Tree, write_prior
+from actors.search.tree.tree import LOWEST_LOGIT, Tree, write_prior
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +15,7 @@ class TreeSearchResult:
       action: index of the chosen action of each root. Shape `[B]`.
       log_weights: log of the improved policy over the root's actions; `-inf` where it has no mass. Shape
         `[B, K]`.
-      q_values: of the root's actions; those of unvisited ones are 0. Shape `[B, K]`.
+      q_values: of the root's actions, see `completed_q_values`. Shape `[B, K]`.
       tree: the whole tree.
     """
 
@@ -42,8 +42,7 @@ def mask_logits(tree: Tree, invalid_actions: np.ndarray | None) -> None:
         raise ValueError(f"`invalid_actions` must leave an action in each row, got none in row {row}")
     logits = tree.prior_logits[tree.roots]
     logits = logits - logits.max(axis=1, keepdims=True)
-    # The lowest finite number: differences of logits stay defined.
-    write_prior(tree, tree.roots, np.where(invalid_actions, np.finfo(np.float32).min, logits))
+    write_prior(tree, tree.roots, np.where(invalid_actions, LOWEST_LOGIT, logits))
 
 
 def log_softmax(logits: np.ndarray) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Scores of actions at nodes of a tree: completed values, PUCT.
+"""Scores of actions at nodes of a tree: completed values, PUCT, the regularised policy.
 
 `L` nodes, `K` actions. Sources: Schrittwieser et al. (2020), "Mastering Atari, Go, chess and shogi by
 planning with a learned model", Appendix B (PUCT); Danihelka et al. (2022), "Policy improvement by planning
@@ -10,22 +10,18 @@ import numpy as np
 from actors.search.tree.tree import Tree
 
 _SMALLEST_RANGE = 1e-8
+_NUM_BISECTIONS = 40
 
 
-def completed_values(
-    tree: Tree, nodes: np.ndarray, *, value_scale: float = 0.1, max_visit_init: float = 50.0
-) -> np.ndarray:
-    """Computes `sigma(q)` of Gumbel MuZero: values of all actions of a node, on the scale of logits.
+def completed_q_values(tree: Tree, nodes: np.ndarray) -> np.ndarray:
+    """Computes the values of all actions of a node, visited or not, in reward units.
 
-    Unvisited actions get the mixed value `(v + n sum_vis(p q) / sum_vis(p)) / (1 + n)`; then
-    `sigma(q) = (max_visit_init + max_b n_b) value_scale (q - min q) / (max q - min q)`.
-    Source: Danihelka et al. (2022), Eq. (8), (33) and Appendix D; rescaling as mctx.
+    Unvisited actions get the mixed value `(v + n sum_vis(p q) / sum_vis(p)) / (1 + n)`. Source: Danihelka et
+    al. (2022), Eq. (8), (33) and Appendix D.
 
     Args:
       tree: the tree.
       nodes: shape `[L]`.
-      value_scale: factor of the rescaled values.
-      max_visit_init: visits added to the largest number of visits.
 
     Returns:
       Shape `[L, K]`.
@@ -38,30 +34,51 @@ def completed_values(
     visited_mean = (prior * q_values).sum(axis=1) / np.where(mass > 0, mass, 1.0)
     num_visits = visits.sum(axis=1)
     mixed = (tree.raw_values[nodes] + num_visits * visited_mean) / (num_visits + 1.0)
-    completed = np.where(is_visited, q_values, mixed[:, None])
-    low, high = completed.min(axis=1, keepdims=True), completed.max(axis=1, keepdims=True)
-    rescaled = (completed - low) / np.maximum(high - low, _SMALLEST_RANGE)
-    return (max_visit_init + visits.max(axis=1, keepdims=True)) * value_scale * rescaled
+    return np.where(is_visited, q_values, mixed[:, None])
 
 
-def best_deterministic(tree: Tree, nodes: np.ndarray, completed: np.ndarray) -> np.ndarray:
-    """Returns the action whose visits lag most behind the improved policy at each node.
+def scaled_values(
+    tree: Tree, nodes: np.ndarray, *, value_scale: float = 0.1, max_visit_init: float = 50.0
+) -> np.ndarray:
+    """Computes `sigma(q)` of Gumbel MuZero: values of all actions of a node, on the scale of logits.
 
-    `argmax softmax(logits + sigma(q)) - n_a / (1 + sum_b n_b)`. Source: Danihelka et al. (2022), Eq. (14).
+    `sigma(q) = (max_visit_init + max_b n_b) value_scale (q - min q) / (max q - min q)` of the completed
+    values. Source: Danihelka et al. (2022), Eq. (8); rescaling as mctx.
 
     Args:
       tree: the tree.
       nodes: shape `[L]`.
-      completed: their `completed_values`. Shape `[L, K]`.
+      value_scale: factor of the rescaled values.
+      max_visit_init: visits added to the largest number of visits.
 
     Returns:
-      Indices of actions. Shape `[L]`.
+      Shape `[L, K]`.
     """
-    logits = tree.prior_logits[nodes] + completed
+    completed = completed_q_values(tree, nodes)
+    low, high = completed.min(axis=1, keepdims=True), completed.max(axis=1, keepdims=True)
+    rescaled = (completed - low) / np.maximum(high - low, _SMALLEST_RANGE)
+    most_visits = tree.edge_visits[nodes].max(axis=1, keepdims=True)
+    return (max_visit_init + most_visits) * value_scale * rescaled
+
+
+def visit_lag(tree: Tree, nodes: np.ndarray, scaled: np.ndarray) -> np.ndarray:
+    """Computes by how much the visits of each action lag behind the improved policy.
+
+    `softmax(logits + sigma(q)) - n_a / (1 + sum_b n_b)`. Source: Danihelka et al. (2022), Eq. (14).
+
+    Args:
+      tree: the tree.
+      nodes: shape `[L]`.
+      scaled: their `scaled_values`. Shape `[L, K]`.
+
+    Returns:
+      Shape `[L, K]`.
+    """
+    logits = tree.prior_logits[nodes] + scaled
     probs = np.exp(logits - logits.max(axis=1, keepdims=True))
     probs /= probs.sum(axis=1, keepdims=True)
     visits = tree.edge_visits[nodes]
-    return np.argmax(probs - visits / (1.0 + visits.sum(axis=1, keepdims=True)), axis=1)
+    return np.asarray(probs - visits / (1.0 + visits.sum(axis=1, keepdims=True)))
 
 
 def puct(
@@ -82,12 +99,74 @@ def puct(
       Shape `[L, K]`.
     """
     visits = tree.edge_visits[nodes]
-    is_visited = visits > 0
-    value = tree.node_values[nodes][:, None]
-    known = np.where(is_visited, tree.q_values(nodes), value)
-    low = np.minimum(known.min(axis=1, keepdims=True), value)
-    high = np.maximum(known.max(axis=1, keepdims=True), value)
-    rescaled = np.where(is_visited, (known - low) / np.maximum(high - low, _SMALLEST_RANGE), 0.0)
+    rescaled = np.where(visits > 0, _rescaled_by_children(tree, nodes), 0.0)
     num_visits = tree.node_visits[nodes][:, None]
     weight = np.sqrt(num_visits) * (pb_c_init + np.log((num_visits + pb_c_base + 1.0) / pb_c_base))
     return rescaled + weight * tree.prior_probs[nodes] / (1.0 + visits)
+
+
+def regularized_policy(tree: Tree, nodes: np.ndarray, *, exploration: float = 1.25) -> np.ndarray:
+    """Computes the policy that a search with visit counts tracks, in closed form.
+
+    `argmax_y q . y - lambda KL(p || y) = lambda p_a / (alpha - q_a)`, `lambda = c sqrt(n) / (K + n)` with `n`
+    visits of the node's actions; values are rescaled by those of the node and its children, and unvisited
+    actions have the node's own. Source: Grill et al. (2020), "Monte-Carlo tree search as regularized policy
+    optimization", Eq. (5), (8) and Proposition 1.
+
+    Args:
+      tree: the tree.
+      nodes: shape `[L]`.
+      exploration: `c`.
+
+    Returns:
+      Probabilities. Shape `[L, K]`.
+    """
+    num_visits = tree.edge_visits[nodes].sum(axis=1)
+    num_actions = (tree.prior_probs[nodes] > 0.0).sum(axis=1)
+    weight = exploration * np.sqrt(num_visits) / (num_actions + num_visits)
+    return solve_regularized(_rescaled_by_children(tree, nodes), tree.prior_probs[nodes], weight)
+
+
+def solve_regularized(q_values: np.ndarray, prior: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Solves `argmax_y q . y - weight KL(prior || y)` over distributions `y`, by bisection on `alpha`.
+
+    `y_a = weight prior_a / (alpha - q_a)`, with `alpha` between `max_a(q_a + weight prior_a)` and
+    `max_a q_a + weight` such that `y` sums to one; the prior itself where `weight` is 0.
+    Source: Grill et al. (2020), Proposition 1 and Appendix B.3.
+
+    Args:
+      q_values: shape `[L, K]`.
+      prior: probabilities. Shape `[L, K]`.
+      weight: at least 0. Shape `[L]`.
+
+    Returns:
+      Shape `[L, K]`.
+    """
+    is_free = weight <= 0.0
+    scaled = np.where(is_free, 1.0, weight)[:, None] * prior
+    taken = np.where(prior > 0.0, q_values, -np.inf)
+    low = (taken + scaled).max(axis=1)
+    high = taken.max(axis=1) + scaled.sum(axis=1)
+    for _ in range(_NUM_BISECTIONS):
+        middle = 0.5 * (low + high)
+        is_low = _regularized(scaled, q_values, middle).sum(axis=1) > 1.0
+        low, high = np.where(is_low, middle, low), np.where(is_low, high, middle)
+    policy = np.where(is_free[:, None], prior, _regularized(scaled, q_values, high))
+    return np.asarray(policy / policy.sum(axis=1, keepdims=True))
+
+
+def _regularized(scaled_prior: np.ndarray, q_values: np.ndarray, alpha: np.ndarray) -> np.ndarray:
+    is_taken = scaled_prior > 0.0
+    return np.where(is_taken, scaled_prior / np.where(is_taken, alpha[:, None] - q_values, 1.0), 0.0)
+
+
+def _rescaled_by_children(tree: Tree, nodes: np.ndarray) -> np.ndarray:
+    """Returns values on [0, 1], from the least to the largest of a node's own and its visited children's.
+
+    Unvisited actions have the node's own. Source: `qtransform_by_parent_and_siblings` of mctx.
+    """
+    value = tree.node_values[nodes][:, None]
+    known = np.where(tree.edge_visits[nodes] > 0, tree.q_values(nodes), value)
+    low = np.minimum(known.min(axis=1, keepdims=True), value)
+    high = np.maximum(known.max(axis=1, keepdims=True), value)
+    return np.asarray((known - low) / np.maximum(high - low, _SMALLEST_RANGE))

@@ -2,22 +2,21 @@
 
 import numpy as np
 
+from actors.search.tree.candidates import CandidatesFn
 from actors.search.tree.engine import Expansion
 from actors.simulators.base import Simulator
 from distill_rl.policies.base import SearchPolicy
 
 
 class SimulatorModel:
-    """Steps a simulator; new nodes get actions sampled from the policy, and its value.
+    """Steps a simulator; new nodes get actions proposed about the policy, and its value.
 
-    Actions sampled from the policy itself have a uniform prior: `(beta_hat / beta) pi` of Hubert et al.
-    (2021), "Learning and planning in complex action spaces", Section 4, with `beta = pi` and distinct
-    samples. The first one is the zero-noise action.
-
-    An edge whose simulation diverges ends the episode there with the worst reward seen so far; it is counted.
+    An edge whose simulation diverges ends the episode there, and is worth as little as the worst one seen so
+    far; its node's observation is not finite. It is counted.
 
     Attributes:
-      num_diverged: edges whose simulation diverged.
+      num_expanded: edges simulated.
+      num_diverged: those of them whose simulation diverged.
     """
 
     def __init__(
@@ -25,6 +24,7 @@ class SimulatorModel:
         simulator: Simulator,
         policy: SearchPolicy,
         generator: np.random.Generator,
+        candidates_fn: CandidatesFn,
         *,
         num_actions: int,
         discount: float,
@@ -33,41 +33,43 @@ class SimulatorModel:
 
         Args:
           simulator: steps states.
-          policy: proposes actions, and values states.
-          generator: source of the policy's noise.
-          num_actions: `K`, candidates of every node.
+          policy: values states, and is what actions are proposed about.
+          generator: source of every draw.
+          candidates_fn: proposes actions.
+          num_actions: of every new node.
           discount: of one step.
         """
         self._simulator = simulator
         self._policy = policy
         self._generator = generator
+        self._candidates_fn = candidates_fn
         self._num_actions = num_actions
         self._discount = discount
-        self._worst_reward = 0.0
+        self._worst = np.inf
+        self.num_expanded = 0
         self.num_diverged = 0
-
-    def propose(self, observation: np.ndarray) -> np.ndarray:
-        """Returns candidate actions: the zero-noise action, then samples. Shapes `[M, O]` to `[M, K, A]`."""
-        mode = self._policy.act(observation, 0.0, self._generator)[:, None]
-        num_samples = self._num_actions - 1
-        if num_samples == 0:
-            return mode
-        samples = self._policy.act(np.repeat(observation, num_samples, axis=0), 1.0, self._generator)
-        return np.concatenate([mode, samples.reshape(len(mode), num_samples, -1)], axis=1)
 
     def expand(self, state: np.ndarray, action: np.ndarray) -> Expansion:
         """Takes one step from each state; see `SearchModel`."""
         step = self._simulator.step(state, action)
         is_sound = np.isfinite(step.reward) & np.isfinite(step.observation).all(axis=1)
+        observation = np.where(is_sound[:, None], step.observation, np.float32(0.0)).astype(np.float32)
+        value = self._policy.value(observation).astype(np.float64)
+        is_sound &= np.isfinite(value)
+        discount = np.where(is_sound, self._discount * step.discount, 0.0)
+        worth = step.reward + discount * np.where(is_sound, value, 0.0)
+        self._worst = min(self._worst, worth[is_sound].min(initial=np.inf))
+        self.num_expanded += len(is_sound)
         self.num_diverged += int((~is_sound).sum())
-        if is_sound.any():
-            self._worst_reward = min(self._worst_reward, float(step.reward[is_sound].min()))
-        observation = np.where(is_sound[:, None], step.observation, 0.0).astype(np.float32)
+        actions, prior_logits = self._candidates_fn(
+            self._policy, observation, self._num_actions, self._generator
+        )
         return Expansion(
             state=step.state,
-            reward=np.where(is_sound, step.reward, self._worst_reward),
-            discount=np.where(is_sound, self._discount * step.discount, 0.0),
-            actions=self.propose(observation),
-            prior_logits=np.zeros((len(observation), self._num_actions)),
-            value=self._policy.value(observation).astype(np.float64),
+            observation=np.where(is_sound[:, None], step.observation, np.float32(np.nan)),
+            reward=np.where(is_sound, step.reward, self._worst if np.isfinite(self._worst) else 0.0),
+            discount=discount,
+            actions=actions,
+            prior_logits=prior_logits,
+            value=np.where(is_sound, value, 0.0),
         )

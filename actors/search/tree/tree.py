@@ -4,6 +4,11 @@ import dataclasses
 
 import numpy as np
 
+from distill_rl.checks import check_shape
+
+LOWEST_LOGIT = float(np.finfo(np.float32).min)
+"""Of actions that must not be taken: finite, so that differences of logits stay defined."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Tree:
@@ -25,6 +30,7 @@ class Tree:
       node_values: mean return of the simulations through each node. Shape `[R]`.
       parent_edges: edge that leads to each node; the sink's for roots. Shape `[R]`.
       states: model states. Shape `[R, S]`.
+      observations: of these states. Shape `[R, O]`.
       actions: candidate actions. Shape `[R, K, A]`.
       children: node that each edge leads to; the sink where there is none yet. Shape `[R K]`.
       prior_logits: of the actions at their node; very low where invalid. Shape `[R, K]`.
@@ -45,6 +51,7 @@ class Tree:
     node_values: np.ndarray  # [R]
     parent_edges: np.ndarray  # [R]
     states: np.ndarray  # [R, S]
+    observations: np.ndarray  # [R, O]
     actions: np.ndarray  # [R, K, A]
     children: np.ndarray  # [R K]
     prior_logits: np.ndarray  # [R, K]
@@ -72,18 +79,29 @@ class Tree:
 
 
 def make_tree(
-    state: np.ndarray, actions: np.ndarray, prior_logits: np.ndarray, value: np.ndarray, num_simulations: int
+    state: np.ndarray,
+    observation: np.ndarray,
+    actions: np.ndarray,
+    prior_logits: np.ndarray,
+    value: np.ndarray,
+    num_simulations: int,
 ) -> Tree:
     """Returns a tree of roots only, each visited once.
 
     Args:
       state: model states of the roots. Shape `[B, S]`.
+      observation: of these states; `O` may be 0. Shape `[B, O]`.
       actions: their candidate actions. Shape `[B, K, A]`.
       prior_logits: of these actions. Shape `[B, K]`.
       value: of the roots. Shape `[B]`.
       num_simulations: nodes to leave room for, beside the root.
+
+    Raises:
+      ValueError: if a shape is wrong, or a logit is not finite, naming its row.
     """
     num_roots, num_actions, action_size = actions.shape
+    check_shape("prior_logits", prior_logits, (num_roots, num_actions))
+    check_shape("value", value, (num_roots,))
     num_nodes = num_simulations + 1
     rows = num_roots * num_nodes + 1
     sink = rows - 1
@@ -97,9 +115,10 @@ def make_tree(
         node_values=np.zeros(rows),
         parent_edges=np.full(rows, sink * num_actions),
         states=np.zeros((rows, *state.shape[1:]), state.dtype),
+        observations=np.zeros((rows, observation.shape[1]), np.float32),
         actions=np.zeros((rows, num_actions, action_size), actions.dtype),
         children=np.full(rows * num_actions, sink),
-        prior_logits=np.zeros(per_edge),
+        prior_logits=np.full(per_edge, LOWEST_LOGIT),
         prior_probs=np.full(per_edge, 1.0 / num_actions),
         edge_visits=np.zeros(per_edge),
         rewards=np.zeros(per_edge),
@@ -108,7 +127,7 @@ def make_tree(
         best_edges=np.full(rows, sink * num_actions),
         num_expanded=np.ones(num_roots, np.int64),
     )
-    write_nodes(tree, tree.roots, state, actions, prior_logits, value)
+    write_nodes(tree, tree.roots, state, observation, actions, prior_logits, value)
     tree.node_visits[tree.roots] = 1.0
     return tree
 
@@ -117,20 +136,38 @@ def write_nodes(
     tree: Tree,
     nodes: np.ndarray,
     state: np.ndarray,
+    observation: np.ndarray,
     actions: np.ndarray,
     prior_logits: np.ndarray,
     value: np.ndarray,
 ) -> None:
-    """Fills in what the model says about some nodes. Shapes `[L]`, `[L, S]`, `[L, K, A]`, `[L, K]`, `[L]`."""
+    """Fills in what the model says about some nodes, `k <= K` actions each; the others are never taken.
+
+    Shapes `[L]`, `[L, S]`, `[L, O]`, `[L, k, A]`, `[L, k]`, `[L]`.
+
+    Raises:
+      ValueError: if a logit is not finite, naming its row.
+    """
     tree.states[nodes] = state
-    tree.actions[nodes] = actions
+    tree.observations[nodes] = observation
+    tree.actions[nodes, : actions.shape[1]] = actions
     write_prior(tree, nodes, prior_logits)
     tree.raw_values[nodes] = value
     tree.node_values[nodes] = value
 
 
 def write_prior(tree: Tree, nodes: np.ndarray, prior_logits: np.ndarray) -> None:
-    """Sets the prior of the actions of some nodes. Shapes `[L]`, `[L, K]`."""
-    tree.prior_logits[nodes] = prior_logits
+    """Sets the prior of the first `k` actions of some nodes. Shapes `[L]`, `[L, k]`.
+
+    Raises:
+      ValueError: if a logit is not finite, naming its row.
+    """
+    is_finite = np.isfinite(prior_logits).all(axis=1)
+    if not is_finite.all():
+        row = int(is_finite.argmin())
+        raise ValueError(f"`prior_logits` must be finite, got {prior_logits[row]} in row {row}")
+    count = prior_logits.shape[1]
+    tree.prior_logits[nodes, :count] = prior_logits
     weights = np.exp(prior_logits - prior_logits.max(axis=1, keepdims=True))
-    tree.prior_probs[nodes] = weights / weights.sum(axis=1, keepdims=True)
+    tree.prior_probs[nodes, :count] = weights / weights.sum(axis=1, keepdims=True)
+    tree.prior_probs[nodes, count:] = 0.0

@@ -16,9 +16,6 @@ from ray.rllib.core.distribution.torch.torch_distribution import TorchSquashedGa
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, NUM_ENV_STEPS_SAMPLED_LIFETIME
 
 from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
-from actors.operators.config import RootBanditConfig
-from actors.operators.root_bandit import RootBandit
-from actors.simulators import make_simulator
 from distill_rl.algorithms.distill import Distill
 from distill_rl.cli.experiments.baselines import ppo_config, sac_config
 from distill_rl.cli.experiments.curves import Contender, CurveSpec, EvaluateFn, StepCounts
@@ -55,7 +52,7 @@ class DistillContender:
         _await_runners(algorithm)
         self._algorithm = algorithm
         self._action_repeat = spec.action_repeat
-        self._search_config = config.part(RootBanditConfig)
+        self._config = config
         self.policies: Mapping[str, EvaluateFn] = {
             "student": self._evaluate_student,
             "search": self._evaluate_search,
@@ -102,10 +99,9 @@ class DistillContender:
 
     def _evaluate_search(self, envs: Sequence[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
         networks = self._networks()
-        simulator = make_simulator(envs[0])
-        operator = RootBandit(simulator, self._search_config)
+        operator = self._config.make_operator(envs[0])
         policy = TorchSearchPolicy(networks.policy, networks.value)
-        return evaluate_search(operator, simulator, policy, envs, num_episodes, seed)
+        return evaluate_search(operator, operator.simulator, policy, envs, num_episodes, seed)
 
 
 class RllibContender:

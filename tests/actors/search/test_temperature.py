@@ -7,6 +7,7 @@ from actors.search.temperature import (
     effective_sample_size,
     kl_divergence,
     solve_temperature,
+    solve_temperature_by_ess,
 )
 
 
@@ -142,3 +143,41 @@ def test_bad_arguments_are_named():
         solve_temperature(np.zeros(3), 1.0)
     with pytest.raises(ValueError, match="`temperature` must have shape"):
         boltzmann_log_weights(np.zeros((1, 2)), np.ones(2))
+
+
+@pytest.mark.parametrize("target_ess", [1.5, 4.0, 9.0])
+def test_effective_sample_size_meets_its_target(target_ess):
+    """Over a uniform prior it is the one by hand; a masked candidate takes no part."""
+    q_values = np.random.default_rng(3).standard_normal((64, 16))
+    q_values[:, 5] = np.nan
+    temperature = solve_temperature_by_ess(q_values, target_ess)
+    found = effective_sample_size(boltzmann_log_weights(q_values, temperature))
+    np.testing.assert_allclose(found, target_ess, rtol=1e-8)
+
+
+def test_effective_sample_size_counts_draws_of_the_prior():
+    """With a prior it is Kish's of the weights `p / prior`, and the prior itself has all `N`."""
+    generator = np.random.default_rng(4)
+    q_values = generator.standard_normal((8, 6))
+    prior = generator.dirichlet(np.full(6, 4.0), 8)
+    temperature = solve_temperature_by_ess(q_values, 3.0, log_prior=np.log(prior) - 7.0)
+    weights = np.exp(boltzmann_log_weights(q_values, temperature, log_prior=np.log(prior)))
+    np.testing.assert_allclose(6.0 / (weights**2 / prior).sum(axis=1), 3.0, rtol=1e-8)
+    assert (solve_temperature_by_ess(q_values, 6.5, log_prior=np.log(prior)) > 1e6).all()
+
+
+def test_a_shared_temperature_meets_the_target_in_the_mean():
+    """One temperature for all: states that differ more in value change more."""
+    q_values = np.random.default_rng(5).standard_normal((32, 16)) * np.linspace(0.1, 3.0, 32)[:, None]
+    q_values[0] = 1.0
+    temperature = solve_temperature(q_values, 0.5, is_shared=True)
+    assert (temperature == temperature[0]).all()
+    kl = kl_divergence(boltzmann_log_weights(q_values, temperature))
+    np.testing.assert_allclose(kl.mean(), 0.5, rtol=1e-8)
+    assert kl[0] == 0.0 and kl[-5:].min() > kl[:5].max()
+
+
+def test_an_impossible_sample_size_is_refused():
+    """Nothing has fewer than one sample."""
+    with pytest.raises(ValueError, match="`target_ess` must be at least 1"):
+        solve_temperature_by_ess(np.zeros((1, 3)), 0.5)

@@ -2,6 +2,7 @@ import pytest
 from ray import tune
 
 from actors.operators.config import ActingConfig, RootBanditConfig
+from actors.operators.gumbel_muzero import GumbelMuZeroConfig
 from distill_rl.algorithms import Distill, DistillConfig
 from distill_rl.algorithms.loop_config import LoopConfig
 from learners.config import DistillationConfig
@@ -82,3 +83,18 @@ def test_estimators_that_need_the_density_are_refused():
     config = DistillConfig().distillation(objective="denoising", posterior="stein")
     with pytest.raises(ValueError, match="`target` must be given for 'stein'"):
         config.validate()
+
+
+def test_another_operator_brings_its_own_options():
+    """What both have is kept, what only the old one has is forgotten, and typos are errors still."""
+    config = DistillConfig().search(num_candidates=24, ascent_steps=[0.5], student_fraction=0.25)
+    config.search(operator="gumbel_muzero", num_simulations=9)
+    assert config.part(GumbelMuZeroConfig) == GumbelMuZeroConfig(num_candidates=24, num_simulations=9)
+    assert config.part(ActingConfig).student_fraction == 0.25
+    assert "ascent_steps" not in config.search_options
+    with pytest.raises(ValueError, match="did you mean 'num_simulations'"):
+        config.search(num_simulation=3)
+    with pytest.raises(ValueError, match="did you mean 'gumbel_muzero'"):
+        config.search(operator="gumbel")
+    with pytest.raises(ValueError, match="must be the name of one operator"):
+        config.search(operator=tune.grid_search(["mppi", "cem"]))

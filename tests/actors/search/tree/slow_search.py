@@ -28,6 +28,7 @@ class TableModel:
         n = self.next_state[s, a]
         return Expansion(
             n[:, None].astype(float),
+            np.zeros((len(s), 0), np.float32),
             self.reward[s, a],
             self.discount[s, a],
             self.candidates(len(s)),

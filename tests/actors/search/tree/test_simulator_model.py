@@ -1,5 +1,6 @@
 import numpy as np
 
+from actors.search.tree.candidates import policy_candidates
 from actors.search.tree.gumbel_muzero import gumbel_muzero
 from actors.search.tree.simulator_model import SimulatorModel
 from actors.search.tree.tree import make_tree
@@ -28,7 +29,10 @@ class _Policy:
 
 
 def _model(num_actions=4):
-    return SimulatorModel(_Line(), _Policy(), np.random.default_rng(0), num_actions=num_actions, discount=0.9)
+    generator = np.random.default_rng(0)
+    return SimulatorModel(
+        _Line(), _Policy(), generator, policy_candidates, num_actions=num_actions, discount=0.9
+    )
 
 
 def test_expansion_is_a_step_of_the_simulator():
@@ -43,14 +47,15 @@ def test_expansion_is_a_step_of_the_simulator():
     assert (found.prior_logits == 0.0).all() and model.num_diverged == 0
 
 
-def test_diverged_edges_end_with_the_worst_reward():
-    """They are counted, and nothing in the expansion is NaN."""
+def test_diverged_edges_are_worth_the_worst_seen():
+    """They are counted, end the episode, and only their observation is NaN."""
     model = _model()
     found = model.expand(np.array([[2.9], [-2.0]]), np.array([[1.0], [0.0]]))
-    assert model.num_diverged == 1
-    np.testing.assert_allclose(found.reward, [-2.0, -2.0])
+    assert model.num_diverged == 1 and model.num_expanded == 2
+    np.testing.assert_allclose(found.reward, [-2.0 - 0.9 * 2.0, -2.0])
     np.testing.assert_allclose(found.discount, [0.0, 0.9])
-    assert all(np.isfinite(array).all() for array in (found.actions, found.value))
+    assert all(np.isfinite(array).all() for array in (found.actions, found.value, found.prior_logits))
+    np.testing.assert_array_equal(np.isnan(found.observation[:, 0]), [True, False])
 
 
 def test_search_goes_uphill():
@@ -58,9 +63,10 @@ def test_search_goes_uphill():
     model = _model(num_actions=8)
     for position, goes_right in ((0.0, True), (2.95, False)):
         state = np.full((5, 1), position)
-        actions = model.propose(state.astype(np.float32))
+        observation = state.astype(np.float32)
+        actions, prior_logits = policy_candidates(_Policy(), observation, 8, np.random.default_rng(1))
         actions[:, 1, 0] = 1.0
-        tree = make_tree(state, actions, np.zeros((5, 8)), state[:, 0], 32)
+        tree = make_tree(state, observation, actions, prior_logits, state[:, 0], 32)
         found = gumbel_muzero(tree, model, np.zeros((5, 8)), num_simulations=32)
         chosen = actions[np.arange(5), found.action, 0]
         assert ((chosen > 0.3) == goes_right).all()

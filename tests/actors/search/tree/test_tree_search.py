@@ -15,6 +15,7 @@ def _roots(model, num_roots=7, seed=1):
 def _tree(model, states, num_simulations):
     return make_tree(
         states[:, None].astype(float),
+        np.zeros((len(states), 0), np.float32),
         model.candidates(len(states)),
         model.prior_logits[states],
         model.value[states],

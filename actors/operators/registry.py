@@ -1,0 +1,122 @@
+"""Operators by name, and a user's own by dotted path."""
+
+import importlib
+
+import gymnasium as gym
+import numpy as np
+
+from actors.operators.base import ImprovementOperator
+from actors.operators.config import OperatorChoice, OperatorConfig
+from actors.operators.critic import Critic
+from actors.operators.gumbel_muzero import GumbelMuZero
+from actors.operators.muzero import MuZero, SampledMuZero
+from actors.operators.planners import CEM, MPPI
+from actors.operators.policy import PolicySamples
+from actors.operators.regularized_policy import RegularizedPolicy
+from actors.operators.root_bandit import RootBandit
+from actors.simulators.base import Simulator
+from actors.simulators.factory import make_simulator
+from actors.simulators.none import NoSimulator
+from distill_rl.checks import check_choice
+from distill_rl.policies.base import SearchPolicy
+from distill_rl.types import ReferenceSet
+
+OPERATORS: dict[str, type[ImprovementOperator]] = {
+    "root_bandit": RootBandit,
+    "gumbel_muzero": GumbelMuZero,
+    "muzero": MuZero,
+    "sampled_muzero": SampledMuZero,
+    "regularized_policy": RegularizedPolicy,
+    "mppi": MPPI,
+    "cem": CEM,
+    "critic": Critic,
+    "policy": PolicySamples,
+}
+"""The operators that come with the project."""
+
+
+def find_operator(name: str) -> type[ImprovementOperator]:
+    """Returns the class of an operator.
+
+    Args:
+      name: one of `OPERATORS`, or the dotted path of a subclass of `ImprovementOperator`.
+
+    Raises:
+      ValueError: if there is none of that name, naming the nearest, or it is no such class.
+    """
+    if "." not in name:
+        check_choice("operator", name, OPERATORS)
+        return OPERATORS[name]
+    module_name, _, class_name = name.rpartition(".")
+    try:
+        found = getattr(importlib.import_module(module_name), class_name)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"`operator` must be the path of a class, got {name!r}: {error}") from error
+    if not (isinstance(found, type) and issubclass(found, ImprovementOperator)):
+        raise ValueError(f"`operator` must be a subclass of ImprovementOperator, got {name!r}: {found!r}")
+    return found
+
+
+def make_operator(env: gym.Env, choice: OperatorChoice, config: OperatorConfig) -> ImprovementOperator:
+    """Builds an operator with the simulator of an environment.
+
+    Args:
+      env: an environment of `distill_rl.envs.make_env`; it is never touched.
+      choice: names the operator.
+      config: of the operator's `config_type`.
+
+    Raises:
+      ValueError: if there is no such operator, no simulator can reproduce the environment, or the settings do
+        not fit it.
+    """
+    operator_type = find_operator(choice.operator)
+    simulator: Simulator = NoSimulator(env)
+    if operator_type.needs_simulator:
+        simulator = make_simulator(env, num_threads=choice.num_simulator_threads)
+    operator = operator_type(simulator, config)
+    return operator if choice.operator in OPERATORS else _Checked(choice.operator, operator)
+
+
+class _Checked(ImprovementOperator):
+    """Refuses malformed reference sets of a user's operator."""
+
+    def __init__(self, name: str, operator: ImprovementOperator):
+        super().__init__(operator.simulator, operator.config)
+        self._name = name
+        self._operator = operator
+
+    def improve(
+        self,
+        observation: np.ndarray,
+        state: np.ndarray,
+        policy: SearchPolicy,
+        generator: np.random.Generator,
+        policy_version: int = 0,
+    ) -> ReferenceSet:
+        """Returns the operator's set.
+
+        Raises:
+          ValueError: naming the operator, if the set is malformed.
+        """
+        found = self._operator.improve(observation, state, policy, generator, policy_version)
+        self.last_search = self._operator.last_search
+        try:
+            _check(found, observation, self.simulator.action_size)
+        except ValueError as error:
+            raise ValueError(
+                f"operator {self._name!r} returned a malformed reference set: {error}"
+            ) from error
+        return found
+
+
+def _check(found: ReferenceSet, observation: np.ndarray, action_size: int) -> None:
+    """Raises a `ValueError` unless the set is one of these states; NaN values are for the caller."""
+    if not isinstance(found, ReferenceSet):
+        raise ValueError(f"expected a ReferenceSet, got {type(found).__name__}")
+    if len(found) != len(observation) or found.actions.shape[-1] != action_size:
+        raise ValueError(
+            f"expected {len(observation)} states and {action_size} action dimensions, "
+            f"got `actions` of shape {list(found.actions.shape)}"
+        )
+    is_kept = np.isfinite(found.value) & np.isfinite(found.policy_value)
+    found.map_arrays(lambda array: array[is_kept]).validate()

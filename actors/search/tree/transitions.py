@@ -1,0 +1,43 @@
+"""Data of the policy's value function, drawn from a tree."""
+
+import numpy as np
+
+from actors.search.tree.tree import Tree
+from distill_rl.types import NStepTransitions
+
+
+def draw_edge_transitions(
+    tree: Tree, fallback_value: np.ndarray, num_transitions: int, generator: np.random.Generator
+) -> NStepTransitions:
+    """Draws steps of the zero-noise policy, which are the visited edges of first actions, anywhere in a tree.
+
+    Uniformly, and with repetition, among those of each root whose states are finite. Where there is none, the
+    root stands with the value it is known to have.
+
+    Args:
+      tree: whose nodes have the zero-noise action first.
+      fallback_value: value of the policy at the roots. Shape `[B]`.
+      num_transitions: `T`, steps of each root.
+      generator: source of the draws.
+
+    Returns:
+      The steps. Shapes `[B, T, ...]`.
+    """
+    nodes = tree.roots[:, None] + np.arange(tree.num_nodes)
+    children = tree.children[nodes * tree.num_actions]
+    is_finite = np.isfinite(tree.observations).all(axis=1)
+    is_sound = (children != tree.sink) & is_finite[nodes] & is_finite[children]
+    count = is_sound.sum(axis=1)
+    first = np.argsort(~is_sound, axis=1, kind="stable")
+    drawn = (generator.random((tree.num_roots, num_transitions)) * count[:, None]).astype(np.int64)
+    node = np.take_along_axis(nodes, np.take_along_axis(first, drawn, axis=1), axis=1)
+    is_there = count[:, None] > 0
+    node = np.where(is_there, node, tree.roots[:, None])
+    child = np.where(is_there, tree.children[node * tree.num_actions], node)
+    reward = np.where(is_there, tree.rewards[node, 0], fallback_value[:, None])
+    return NStepTransitions(
+        observation=tree.observations[node],
+        reward=reward.astype(np.float32),
+        discount=np.where(is_there, tree.discounts[node, 0], 0.0).astype(np.float32),
+        next_observation=tree.observations[child],
+    )
