@@ -24,7 +24,7 @@ class PlannerConfig(HorizonConfig):
 
     Attributes:
       num_iterations: rounds of plans, each about the mean of the last one's improved policy.
-      scale: standard deviation of the first round's held noise, before truncation; actions span [-1, 1].
+      scale: standard deviation of the first round's held noise, before squashing; actions span [-1, 1].
     """
 
     num_candidates: int = 32
@@ -287,7 +287,7 @@ class CEM(Planner):
     """The cross-entropy method: equal weights on the elites, to whose moments the next round is fitted.
 
     Source: de Boer et al. (2005), "A tutorial on the cross-entropy method", Algorithm 3.1, for normal
-    distributions, which are truncated here.
+    distributions, which are squashed here.
     """
 
     config_type: ClassVar[type[CEMConfig]] = CEMConfig

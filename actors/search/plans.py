@@ -2,13 +2,20 @@
 
 Held noise moves a mechanical system where white noise hardly does (Pinneri et al. 2020, "Sample-efficient
 Cross-Entropy Method for Real-time Planning", https://arxiv.org/abs/2008.06389).
+
+Noise is added before squashing, `a = tanh(u + offset)`, `u = atanh(nominal)`, so that first actions have a
+density and means of plans can stay near the bounds. Noise truncated to the bounds pushes every mean inward:
+measured on cheetah-run, MPPI then reached 250 instead of 620.
 """
 
 import dataclasses
 
 import numpy as np
 
-from actors.search.proposals import truncated_normal_log_prob, truncated_normal_sample
+from actors.search.proposals import tanh_normal_log_prob
+
+_LARGEST_NOMINAL = 0.99
+"""Nominal actions beyond it could hardly be left again: there tanh is flat."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,8 +23,8 @@ class Plans:
     """`n` plans of each of `B` roots over `H` steps in `G` segments.
 
     Attributes:
-      actions: in [-1, 1]. Shape `[B, n, H, A]`, float64.
-      offsets: held actions less the nominal action at the start of their segment. Shape `[B, n, G, A]`.
+      actions: in (-1, 1). Shape `[B, n, H, A]`, float64.
+      offsets: added to the nominal plan before squashing, in each segment. Shape `[B, n, G, A]`.
       log_proposals: log-density of each first action. Shape `[B, n]`.
     """
 
@@ -35,15 +42,12 @@ def sample_plans(
     num_plans: int,
     hold_steps: int,
 ) -> Plans:
-    """Draws plans `nominal + offset`, with one offset for each segment.
-
-    The action at the start of a segment is a truncated normal variable about `nominal + offset_mean`, so that
-    first actions have a density; later ones of a segment are shifted alike, and clipped.
+    """Draws plans `tanh(atanh(nominal) + offset)`, with one normal offset for each segment.
 
     Args:
       nominal: in [-1, 1]. Shape `[B, H, A]`.
-      offset_mean: shape `[B, G, A]`, `G = ceil(H / hold_steps)`.
-      scale: standard deviations before truncation. Shape `[B, G, A]`.
+      offset_mean: mean of the offsets. Shape `[B, G, A]`, `G = ceil(H / hold_steps)`.
+      scale: their standard deviations. Shape `[B, G, A]`.
       generator: source of the draws.
       num_plans: `n`.
       hold_steps: steps of a segment.
@@ -51,16 +55,15 @@ def sample_plans(
     Returns:
       The plans.
     """
-    starts = nominal[:, ::hold_steps].astype(np.float64)
-    centre = np.clip(starts + offset_mean, -1.0, 1.0)
-    shape = (len(nominal), num_plans, *centre.shape[1:])
-    held = truncated_normal_sample(np.broadcast_to(centre[:, None], shape), scale[:, None], generator)
-    log_proposals = truncated_normal_log_prob(held[:, :, 0], centre[:, None, 0], scale[:, None, 0])
-    offsets = held - starts[:, None]
-    return Plans(shift_plan(nominal[:, None], offsets, hold_steps), offsets, log_proposals)
+    shape = (len(nominal), num_plans, *offset_mean.shape[1:])
+    offsets = offset_mean[:, None] + scale[:, None] * generator.standard_normal(shape)
+    actions = shift_plan(nominal[:, None], offsets, hold_steps)
+    first_median = shift_plan(nominal[:, :1], offset_mean[:, :1], 1)
+    log_proposals = tanh_normal_log_prob(actions[:, :, 0], first_median, scale[:, :1])
+    return Plans(actions, offsets, log_proposals)
 
 
 def shift_plan(nominal: np.ndarray, offsets: np.ndarray, hold_steps: int) -> np.ndarray:
-    """Returns `clip(nominal + offsets)`, each offset held. Shapes `[..., H, A]`, `[..., G, A]`."""
-    num_steps = nominal.shape[-2]
-    return np.clip(nominal + np.repeat(offsets, hold_steps, axis=-2)[..., :num_steps, :], -1.0, 1.0)
+    """Returns `tanh(atanh(nominal) + offsets)`, each offset held. Shapes `[..., H, A]`, `[..., G, A]`."""
+    latent = np.arctanh(np.clip(nominal, -_LARGEST_NOMINAL, _LARGEST_NOMINAL))
+    return np.tanh(latent + np.repeat(offsets, hold_steps, axis=-2)[..., : nominal.shape[-2], :])

@@ -2,9 +2,14 @@
 
 from distill_rl.cli.experiments.base import SCALES, Experiment
 from distill_rl.cli.experiments.learning_curves import LEARNING_CURVES
+from distill_rl.cli.experiments.planning import PLANNING
 from distill_rl.cli.experiments.table1 import TABLE1
 
 __all__ = ["EXPERIMENTS", "SCALES", "Experiment"]
 
-EXPERIMENTS: dict[str, Experiment] = {"learning_curves": LEARNING_CURVES, "table1": TABLE1}
+EXPERIMENTS: dict[str, Experiment] = {
+    "learning_curves": LEARNING_CURVES,
+    "planning": PLANNING,
+    "table1": TABLE1,
+}
 """Experiments by name."""

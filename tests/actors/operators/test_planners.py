@@ -16,28 +16,37 @@ def _improve(operator, policy=None, states=STATES, seed=0):
     )
 
 
+def _squashed(median, scale):
+    """Distribution of `tanh(atanh(median) + scale z)`: its density by scipy and the change of variables."""
+    normal = stats.norm(np.arctanh(median), scale)
+
+    def log_density(action):
+        return normal.logpdf(np.arctanh(action)) - np.log1p(-(action**2))
+
+    return log_density, lambda action: normal.cdf(np.arctanh(action))
+
+
 def test_plans_are_held_and_have_the_density_they_say():
-    """Offsets are constant within a segment; first actions follow a truncated normal distribution."""
+    """Offsets are constant within a segment; first actions are squashed normal variables."""
     generator = np.random.default_rng(0)
-    nominal = generator.uniform(-1.0, 1.0, (2, 5, 1))
+    nominal = generator.uniform(-0.9, 0.9, (2, 5, 1))
     offset_mean, scale = generator.normal(size=(2, 3, 1)), np.full((2, 3, 1), 0.4)
     plans = sample_plans(nominal, offset_mean, scale, generator, num_plans=3_000, hold_steps=2)
     assert plans.actions.shape == (2, 3_000, 5, 1) and np.abs(plans.actions).max() <= 1.0
     offsets = np.repeat(plans.offsets, 2, axis=2)[:, :, :5]
-    np.testing.assert_allclose(plans.actions, np.clip(nominal[:, None] + offsets, -1.0, 1.0))
+    np.testing.assert_allclose(np.arctanh(plans.actions), np.arctanh(nominal)[:, None] + offsets, rtol=1e-6)
     for root in range(2):
-        centre = np.clip(nominal[root, 0, 0] + offset_mean[root, 0, 0], -1.0, 1.0)
-        peer = stats.truncnorm((-1 - centre) / 0.4, (1 - centre) / 0.4, centre, 0.4)
+        median = np.tanh(np.arctanh(nominal[root, 0, 0]) + offset_mean[root, 0, 0])
+        log_density, cumulative = _squashed(median, 0.4)
         first = plans.actions[root, :, 0, 0]
-        np.testing.assert_allclose(plans.log_proposals[root], peer.logpdf(first), rtol=1e-9)
-        assert stats.kstest(first, peer.cdf).pvalue > 1e-3
+        np.testing.assert_allclose(plans.log_proposals[root], log_density(first), rtol=1e-6)
+        assert stats.kstest(first, cumulative).pvalue > 1e-3
 
 
 def _quadrature(state, scale, eta, discount, policy):
     """Mean and deviation of `beta(a) exp(Q(a) / eta)` for one step of the point mass."""
-    nodes, weights = np.polynomial.legendre.leggauss(200)
-    centre = policy.act(np.array([[state]], np.float32), 0.0, None)[0, 0]
-    density = stats.truncnorm.pdf(nodes, (-1 - centre) / scale, (1 - centre) / scale, centre, scale)
+    nodes, weights = np.polynomial.legendre.leggauss(400)
+    density = np.exp(_squashed(policy.act(np.array([[state]], np.float32), 0.0, None)[0, 0], scale)[0](nodes))
     position = state + STEP * nodes
     q_value = -(position**2) + discount * -policy.weight * position**2
     weights = weights * density * np.exp(q_value / eta)
@@ -58,9 +67,8 @@ def test_mppi_weighs_its_plans_by_their_returns():
     expected = _quadrature(0.6, 0.5, operator.last_search.temperature, 0.9, policy)
     np.testing.assert_allclose((mean, deviation), expected, atol=0.02)
     # The candidates themselves are those of the proposal.
-    centre = policy.act(np.array([[0.6]], np.float32), 0.0, None)[0, 0]
-    peer = stats.truncnorm((-1 - centre) / 0.5, (1 - centre) / 0.5, centre, 0.5)
-    assert stats.kstest(actions, peer.cdf).pvalue > 1e-3
+    median = policy.act(np.array([[0.6]], np.float32), 0.0, None)[0, 0]
+    assert stats.kstest(actions, _squashed(median, 0.5)[1]).pvalue > 1e-3
 
 
 @pytest.mark.parametrize("operator_type", [MPPI, CEM])

@@ -1,0 +1,135 @@
+"""One operator on one task, without anything learned: returns, time and simulated steps."""
+
+import dataclasses
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from actors.operators.base import ImprovementOperator
+from actors.operators.config import OperatorChoice
+from actors.operators.planners import Planner
+from actors.operators.registry import find_operator, make_operator
+from actors.stepping import best_actions, stack_states
+from distill_rl.cli.experiments.base import Row
+from distill_rl.cli.machine import describe_machine
+from distill_rl.envs import make_env
+from distill_rl.policies.base import SearchPolicy
+
+
+@dataclasses.dataclass(frozen=True)
+class PlanningSpec:
+    """What to run.
+
+    Attributes:
+      operator: its name.
+      settings: fields of its configuration.
+      env: environment id.
+      action_repeat: how often each decision is carried out.
+      num_rollouts: the budget, in rollouts over the task's horizon, for the record.
+      num_steps: control steps of an episode.
+      num_episodes: planned together.
+      seed: of the resets and of every draw.
+    """
+
+    operator: str
+    settings: Mapping[str, Any]
+    env: str
+    action_repeat: int
+    num_rollouts: int
+    num_steps: int
+    num_episodes: int
+    seed: int = 0
+
+
+class UninformedPolicy:
+    """Knows nothing: its zero-noise action is zero, its samples are uniform, every state is worth nothing."""
+
+    def __init__(self, action_size: int):
+        self._action_size = action_size
+
+    def act(self, observation: np.ndarray, noise_scale: float, generator: np.random.Generator) -> np.ndarray:
+        """Returns zeros, or uniform samples. Shape `[M, A]`."""
+        shape = (len(observation), self._action_size)
+        if noise_scale == 0.0:
+            return np.zeros(shape, np.float32)
+        return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
+
+    def value(self, observation: np.ndarray) -> np.ndarray:
+        """Returns zeros. Shape `[M]`."""
+        return np.zeros(len(observation), np.float32)
+
+
+class Decider:
+    """Decides step by step; planners carry their plan over, and carry out its mean."""
+
+    def __init__(self, operator: ImprovementOperator, policy: SearchPolicy, num_states: int):
+        """Starts from a plan of zeros.
+
+        Args:
+          operator: to decide with.
+          policy: that it improves on.
+          num_states: decided for together.
+        """
+        self._operator = operator
+        self._policy = policy
+        if isinstance(operator, Planner):
+            shape = (num_states, operator.horizon_steps, operator.simulator.action_size)
+            self._plan = np.zeros(shape)
+
+    def act(self, observation: np.ndarray, state: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """Returns an action of each state. Shapes `[B, O]`, `[B, S]` to `[B, A]`."""
+        if not isinstance(self._operator, Planner):
+            return best_actions(self._operator.improve(observation, state, self._policy, generator))
+        plan = self._operator.plan(state, self._plan, self._policy, generator).mean_plan
+        self._plan = np.concatenate([plan[:, 1:], plan[:, -1:]], axis=1)
+        return plan[:, 0]
+
+
+def run_planning(spec: PlanningSpec) -> list[Row]:
+    """Plans whole episodes.
+
+    Args:
+      spec: what to run.
+
+    Returns:
+      One row: returns, cpu-milliseconds and control steps simulated for each decision.
+    """
+    envs = [make_env(spec.env, action_repeat=spec.action_repeat) for _ in range(spec.num_episodes)]
+    config = find_operator(spec.operator).config_type(**spec.settings)
+    operator = make_operator(envs[0], OperatorChoice(spec.operator), config)
+    simulator, generator = operator.simulator, np.random.default_rng(spec.seed)
+    decider = Decider(operator, UninformedPolicy(simulator.action_size), len(envs))
+    seeds = np.random.SeedSequence(spec.seed).generate_state(len(envs))
+    observations = [env.reset(seed=int(seed) % 2**31)[0] for env, seed in zip(envs, seeds, strict=True)]
+    returns, cpu_sec = np.zeros(len(envs)), 0.0
+    num_decisions = spec.num_steps // spec.action_repeat
+    for _ in range(num_decisions):
+        observation = np.stack(observations).astype(np.float32)
+        state = stack_states([simulator.snapshot(env) for env in envs])
+        start = time.process_time()
+        actions = decider.act(observation, state, generator)
+        cpu_sec += time.process_time() - start
+        for index, (env, action) in enumerate(zip(envs, actions, strict=True)):
+            observations[index], reward, *_ = env.step(action)
+            returns[index] += reward
+    for env in envs:
+        env.close()
+    total = num_decisions * len(envs)
+    return [
+        {
+            "operator": spec.operator,
+            "task": spec.env.removeprefix("dm_control/").removesuffix("-v0"),
+            "num_rollouts": spec.num_rollouts,
+            "episode_return": float(returns.mean()),
+            "episode_return_min": float(returns.min()),
+            "episode_return_max": float(returns.max()),
+            "num_episodes": len(envs),
+            "num_steps": spec.num_steps,
+            "action_repeat": spec.action_repeat,
+            "cpu_ms_per_decision": 1e3 * cpu_sec / total,
+            "simulator_steps_per_decision": simulator.num_steps / total,
+            "machine": describe_machine(),
+        }
+    ]
