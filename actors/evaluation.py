@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.operators.base import ImprovementOperator
 from actors.simulators.base import Simulator
-from actors.stepping import best_actions, stack_states, step_env
+from actors.stepping import best_actions, search_states, step_env
 from distill_rl.policies.base import SearchPolicy
 
 _EnvsActFn = Callable[[np.ndarray, list[gym.Env]], np.ndarray]
@@ -93,8 +93,8 @@ def evaluate_search(
     generator = np.random.default_rng([seed, 1])
 
     def act_fn(observation: np.ndarray, running: list[gym.Env]) -> np.ndarray:
-        state = stack_states([simulator.snapshot(env) for env in running])
-        return best_actions(operator.improve(observation, state, policy, generator))
+        searched, state = search_states(simulator, running, observation)
+        return best_actions(operator.improve(searched, state, policy, generator))
 
     return _evaluate(act_fn, envs, num_episodes, seed)
 

@@ -18,7 +18,8 @@ from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
 from actors.search_actor import SearchActor
 from distill_rl.envs import make_env
-from distill_rl.policies.search_policy import TorchSearchPolicy
+from distill_rl.networks.world_model import WorldModelConfig
+from distill_rl.policies.search_policy import TorchSearchPolicy, make_search_policy
 from distill_rl.types import ReferenceSet
 
 _SEARCH_ACTOR = "search_actor"
@@ -148,7 +149,7 @@ class SearchEnvRunner(SingleAgentEnvRunner):
         return actor.collect(self._search_policy(), num_steps, self._weights_seq_no)
 
     def _search_policy(self) -> TorchSearchPolicy:
-        return TorchSearchPolicy(self.module.networks.policy, self.module.networks.value)
+        return make_search_policy(self.module.networks)
 
     def _search_actor(self, sequence: int = 0) -> SearchActor:
         """Returns the searching half, built when it is first needed.
@@ -162,11 +163,19 @@ class SearchEnvRunner(SingleAgentEnvRunner):
             acting = self.config.part(ActingConfig)
             entropy = np.random.SeedSequence().generate_state(1)[0] if self._seed is None else self._seed
             seed = int(np.random.SeedSequence([int(entropy), sequence]).generate_state(1)[0])
-            self._actor = SearchActor(self._search_envs, operator.simulator, operator, acting, seed)
+            world_model = self.config.part(WorldModelConfig)
+            self._actor = SearchActor(
+                self._search_envs,
+                operator.simulator,
+                operator,
+                acting,
+                seed,
+                num_history_steps=world_model.num_model_steps if world_model.enabled else 0,
+            )
         return self._actor
 
     def _make_operator(self, env: gym.Env) -> ImprovementOperator:
-        operator: ImprovementOperator = self.config.make_operator(env)
+        operator: ImprovementOperator = self.config.make_operator(env, self.module.networks)
         return operator
 
     def _make_one_env(self) -> gym.Env:

@@ -9,10 +9,12 @@ import gymnasium as gym
 import numpy as np
 
 from actors.collected import Collected, EpisodeRecord
+from actors.history import EpisodeHistory, stack_histories
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
 from actors.simulators.base import Simulator
-from actors.stepping import best_actions, stack_states, step_env
+from actors.simulators.latent import LatentSimulator
+from actors.stepping import best_actions, search_states, step_env
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.types import ReferenceSet
 
@@ -31,6 +33,7 @@ class _Slot:
     num_steps: int = 0
     start_sec: float = 0.0
     first_step: int = 0  # first step of the episode within the fragment being collected
+    history: EpisodeHistory | None = None  # the last steps, where they are asked for
 
 
 class SearchActor:
@@ -63,6 +66,7 @@ class SearchActor:
         operator: ImprovementOperator,
         config: ActingConfig | None = None,
         seed: int = 0,
+        num_history_steps: int = 0,
     ):
         """Builds the actor.
 
@@ -72,6 +76,7 @@ class SearchActor:
           operator: labels their states.
           config: settings.
           seed: of every random draw: search, acting and resets.
+          num_history_steps: real steps that go with each label (`EpisodeSteps`); 0 for none.
 
         Raises:
           ValueError: if there is no environment.
@@ -92,6 +97,7 @@ class SearchActor:
         self._num_fixed = len(envs) - num_mixed
         self._num_student_steps = 0
         self._num_fixed_steps = 0
+        self._num_history_steps = num_history_steps
 
     def collect(self, policy: SearchPolicy, num_steps: int, policy_version: int = 0) -> Collected:
         """Takes `num_steps` steps in every environment. Episodes run on from call to call.
@@ -121,7 +127,6 @@ class SearchActor:
             self._start_missing_episodes(step)
             self._redraw_mixed()
             reference_set = self._search(policy, policy_version)
-            sets.append(reference_set)
             metrics.append(_diagnostics(self.operator))
             actions = self._choose_actions(policy, reference_set)
             is_labelled = np.isfinite(reference_set.value) & np.isfinite(reference_set.policy_value)
@@ -138,6 +143,7 @@ class SearchActor:
                     slot.is_running = False
                 elif slot.is_mixed and slot.num_steps == self.config.mixed_episode_steps:
                     slot.is_running = False
+            sets.append(self._with_history(reference_set))
         return Collected(
             reference_set=_concatenate(sets, is_kept),
             episodes=episodes,
@@ -196,6 +202,8 @@ class SearchActor:
             observation, _ = slot.env.reset(seed=int(slot.generator.integers(2**31)))
             slot.is_running, slot.observation = True, np.asarray(observation, np.float32)
             slot.episode_return, slot.num_steps, slot.first_step = 0.0, 0, step
+            if self._num_history_steps:
+                slot.history = EpisodeHistory(self._num_history_steps, slot.observation)
             slot.start_sec = time.perf_counter()
 
     def _redraw_mixed(self) -> None:
@@ -209,17 +217,30 @@ class SearchActor:
 
     def _search(self, policy: SearchPolicy, policy_version: int) -> ReferenceSet:
         observation = np.stack([slot.observation for slot in self._slots])
-        state = stack_states([self.simulator.snapshot(slot.env) for slot in self._slots])
-        return self.operator.improve(observation, state, policy, self._generator, policy_version)
+        searched, state = search_states(self.simulator, [slot.env for slot in self._slots], observation)
+        found = self.operator.improve(searched, state, policy, self._generator, policy_version)
+        if searched is observation:
+            return found
+        # Latent states grow old as their encoder learns; what is simulated in them is no data of values.
+        return dataclasses.replace(found, observation=observation, transitions=None)
+
+    def _with_history(self, reference_set: ReferenceSet) -> ReferenceSet:
+        """Adds the last real steps of every environment."""
+        if not self._num_history_steps:
+            return reference_set
+        histories = [slot.history for slot in self._slots if slot.history is not None]
+        steps = stack_histories(histories, reference_set.actions.shape[2])
+        return dataclasses.replace(reference_set, episode_steps=steps)
 
     def _choose_actions(self, policy: SearchPolicy, reference_set: ReferenceSet) -> np.ndarray:
         """Returns an action for each environment: the best or the student's. Shape `[num_envs, A]`."""
         actions = best_actions(reference_set)
         is_student = np.array([slot.is_student for slot in self._slots])
         if is_student.any():
-            actions[is_student] = policy.act(
-                reference_set.observation[is_student], self.config.student_noise_scale, self._generator
-            )
+            observation = reference_set.observation[is_student]
+            if isinstance(self.simulator, LatentSimulator):
+                observation = self.simulator.encode(observation)
+            actions[is_student] = policy.act(observation, self.config.student_noise_scale, self._generator)
         return actions
 
 
@@ -249,6 +270,8 @@ def _step_slot(slot: _Slot, action: np.ndarray) -> tuple[EpisodeRecord | None, b
     if step is None:
         return None, False
     slot.observation = step.observation
+    if slot.history is not None:
+        slot.history.add(action, step)
     slot.episode_return += step.reward
     slot.num_steps += 1
     if not (step.terminated or step.truncated):

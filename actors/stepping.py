@@ -9,6 +9,8 @@ import mujoco
 import numpy as np
 from dm_control.rl.control import PhysicsError
 
+from actors.simulators.base import Simulator
+from actors.simulators.latent import LatentSimulator
 from distill_rl.types import ReferenceSet
 
 PHYSICS_ERRORS: tuple[type[Exception], ...] = (PhysicsError, mujoco.FatalError)
@@ -53,6 +55,25 @@ def stack_states(states: Sequence[Any]) -> np.ndarray:
     stacked = np.empty(len(states), object)
     stacked[:] = [state.item() if isinstance(state, np.ndarray) else state for state in states]
     return stacked
+
+
+def search_states(
+    simulator: Simulator, envs: Sequence[gym.Env], observation: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns what an operator is called with for live environments.
+
+    Args:
+      simulator: of the operator.
+      envs: the environments.
+      observation: their newest observations. Shape `[M, O]`.
+
+    Returns:
+      Observations and simulator states: those of the environments, or latent states of a learned model twice.
+    """
+    if isinstance(simulator, LatentSimulator):
+        latent = simulator.encode(observation)
+        return latent, latent
+    return observation, stack_states([simulator.snapshot(env) for env in envs])
 
 
 def best_actions(reference_set: ReferenceSet) -> np.ndarray:

@@ -10,6 +10,9 @@ those of the search, which
   calls a policy: none to speak of (`trivial`: what simulator and search alone reach), or the default
   networks.
 
+Tree search (Gumbel MuZero, 50 simulations, 16 candidates) steps every node on its own: where the reward
+reads sensors, each costs a further substep.
+
 The time of the search is split by timers around the simulator and the policy, the rest being search maths.
 """
 
@@ -29,13 +32,15 @@ import numpy as np
 import torch
 from measuring import interleave, parse_arguments, report, spread
 
+from actors.operators.base import ImprovementOperator
 from actors.operators.config import RootBanditConfig
+from actors.operators.gumbel_muzero import GumbelMuZero, GumbelMuZeroConfig
 from actors.operators.root_bandit import RootBandit
 from actors.simulators.base import ActionFn, Rollout
 from actors.simulators.live_env import control_fn_of, model_and_data
 from actors.simulators.mujoco import MujocoSimulator
 from actors.stepping import stack_states
-from distill_rl.cli.presets import load_preset
+from distill_rl.cli.presets import load_preset, preset_names
 from distill_rl.cli.sections import build_config
 from distill_rl.envs import make_env
 from distill_rl.envs.wrappers import action_repeat_of
@@ -43,7 +48,11 @@ from distill_rl.networks.distill_networks import DistillNetworks
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.policies.search_policy import TorchSearchPolicy
 
-_TASKS = {"cheetah_run": "dm_control/cheetah-run-v0", "walker_walk": "dm_control/walker-walk-v0"}
+_TASKS = {
+    "cheetah_run": "dm_control/cheetah-run-v0",
+    "walker_walk": "dm_control/walker-walk-v0",
+    "humanoid_run": "dm_control/humanoid-run-v0",
+}
 _STEPS_BETWEEN_STATES = 5
 _COLUMNS = {
     "task": "task",
@@ -121,16 +130,18 @@ class RecordingSimulator(MujocoSimulator):
     def rollout(
         self, state: np.ndarray, actions: np.ndarray | ActionFn, num_steps: int | None = None
     ) -> Rollout:
-        """Rolls out under `actions`, a function."""
-        assert callable(actions)
-        action_fn, taken = actions, []
-
-        def record_fn(step: int, observation: np.ndarray) -> np.ndarray:
-            taken.append(action_fn(step, observation))
-            return taken[-1]
-
+        """Rolls out, and records the actions taken."""
         start, start_policy = time.process_time(), self._timed_policy.seconds
-        rollout = super().rollout(state, record_fn, num_steps)
+        if callable(actions):
+            action_fn, taken = actions, []
+
+            def record_fn(step: int, observation: np.ndarray) -> np.ndarray:
+                taken.append(action_fn(step, observation))
+                return taken[-1]
+
+            rollout = super().rollout(state, record_fn, num_steps)
+        else:
+            rollout, taken = super().rollout(state, actions), list(actions.swapaxes(0, 1))
         self.seconds += time.process_time() - start - (self._timed_policy.seconds - start_policy)
         self.recorded.append((state, np.stack(taken, axis=1)))
         return rollout
@@ -144,38 +155,49 @@ def main() -> None:
     torch.set_num_threads(1)
     rows = []
     for task in arguments.tasks:
-        for settings, config, action_repeat in _settings(task):
+        for settings, operator_type, config, action_repeat in _settings(task):
             env = make_env(_TASKS[task], action_repeat=action_repeat)
             for num_states in arguments.num_states:
                 for policy in (TrivialPolicy(env.action_space.shape[0]), _make_networks(env)):
                     row = {"task": task, "settings": settings, "num_states": num_states}
-                    rows.append(row | _measure(env, config, num_states, policy, arguments))
+                    rows.append(row | _measure(env, operator_type, config, num_states, policy, arguments))
     report(rows, _COLUMNS, arguments.json)
 
 
-def _settings(task: str) -> list[tuple[str, RootBanditConfig, int]]:
-    """Returns the settings to measure: name, search, action repeat."""
-    config, _ = build_config(load_preset(task))
-    action_repeat = config.env_config.get("action_repeat", 1)
-    return [("default", RootBanditConfig(), 1), ("preset", config.part(RootBanditConfig), action_repeat)]
+def _settings(task: str) -> list[tuple[str, type[ImprovementOperator], Any, int]]:
+    """Returns what to measure: name of the settings, operator, its settings, action repeat."""
+    settings = [
+        ("root bandit, default", RootBandit, RootBanditConfig(), 1),
+        ("tree", GumbelMuZero, GumbelMuZeroConfig(num_simulations=50), 1),
+    ]
+    if task in preset_names():
+        config, _ = build_config(load_preset(task))
+        action_repeat = config.env_config.get("action_repeat", 1)
+        settings.append(("root bandit, preset", RootBandit, config.part(RootBanditConfig), action_repeat))
+    return settings
 
 
 def _make_networks(env: gym.Env) -> TorchSearchPolicy:
     torch.manual_seed(0)
     networks = DistillNetworks(env.observation_space.shape[0], env.action_space.shape[0])
-    return TorchSearchPolicy(networks.policy, networks.value)
+    return TorchSearchPolicy(networks)
 
 
 def _measure(
-    env: gym.Env, config: RootBanditConfig, num_states: int, policy: SearchPolicy, arguments: Any
+    env: gym.Env,
+    operator_type: type[ImprovementOperator],
+    config: Any,
+    num_states: int,
+    policy: SearchPolicy,
+    arguments: Any,
 ) -> dict[str, Any]:
     """Measures one combination; see the module's docstring."""
     simulator = MujocoSimulator(env)
-    operator = RootBandit(simulator, config)
+    operator = operator_type(simulator, config)
     observation, state = _visited_states(env, simulator, num_states)
     timed_policy = TimedPolicy(policy)
     recorder = RecordingSimulator(env, timed_policy)
-    recorded_operator = RootBandit(recorder, config)
+    recorded_operator = operator_type(recorder, config)
 
     def search() -> None:
         operator.improve(observation, state, policy, np.random.default_rng(0))

@@ -19,7 +19,6 @@ Array = Any
 Convention = Literal["mass", "density"]
 
 _MASS_TOLERANCE = 1e-3
-_TRANSITIONS = "transitions"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +39,30 @@ class NStepTransitions:
     reward: Array  # [B, T]
     discount: Array  # [B, T]
     next_observation: Array  # [B, T, O]
+
+
+@dataclasses.dataclass(frozen=True)
+class EpisodeSteps:
+    """The last steps that were really taken, up to the one from the state itself: data of a learned model.
+
+    Where an episode has had fewer than `H` steps the rest follows after them, not valid.
+
+    Attributes:
+      observation: before and after each step. Shape `[B, H + 1, O]`, float32.
+      action: in [-1, 1]. Shape `[B, H, A]`, float32.
+      reward: shape `[B, H]`, float32.
+      discount: 0 where the step terminated the episode, else 1. Shape `[B, H]`, float32.
+      is_valid: 1 where there is a step, else 0. Shape `[B, H]`, float32.
+    """
+
+    observation: Array  # [B, H + 1, O]
+    action: Array  # [B, H, A]
+    reward: Array  # [B, H]
+    discount: Array  # [B, H]
+    is_valid: Array  # [B, H]
+
+
+_PARTS: dict[str, type] = {"transitions": NStepTransitions, "episode_steps": EpisodeSteps}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +88,7 @@ class ReferenceSet:
       policy_version: version of the weights that proposed.
       convention: which of the two conventions holds.
       transitions: where the policy went when it was simulated from these states, `T` stretches each.
+      episode_steps: what was really done up to these states, and in them.
     """
 
     observation: Array  # [B, O]
@@ -76,6 +100,7 @@ class ReferenceSet:
     policy_version: int
     convention: Convention = "mass"
     transitions: NStepTransitions | None = None
+    episode_steps: EpisodeSteps | None = None
 
     def __len__(self) -> int:
         """Returns the number of states `B`."""
@@ -84,9 +109,11 @@ class ReferenceSet:
     def to_arrays(self) -> dict[str, Array]:
         """Returns every array by its name; those of the transitions as `transitions/reward` and so on."""
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        if self.transitions is not None:
-            for field in dataclasses.fields(self.transitions):
-                arrays[f"{_TRANSITIONS}/{field.name}"] = getattr(self.transitions, field.name)
+        for part in _PARTS:
+            held = getattr(self, part)
+            if held is not None:
+                for field in dataclasses.fields(held):
+                    arrays[f"{part}/{field.name}"] = getattr(held, field.name)
         return arrays
 
     @staticmethod
@@ -94,12 +121,16 @@ class ReferenceSet:
         arrays: Mapping[str, Array], policy_version: int, convention: Convention = "mass"
     ) -> "ReferenceSet":
         """Builds a set from what `to_arrays` returned."""
-        inner = {name.removeprefix(f"{_TRANSITIONS}/"): arrays[name] for name in arrays if "/" in name}
+        parts: dict[str, Any] = {}
+        for part, part_type in _PARTS.items():
+            prefix = f"{part}/"
+            inner = {n.removeprefix(prefix): arrays[n] for n in arrays if n.startswith(prefix)}
+            parts[part] = part_type(**inner) if inner else None
         return ReferenceSet(
             **{name: arrays[name] for name in _ARRAYS},
             policy_version=policy_version,
             convention=convention,
-            transitions=NStepTransitions(**inner) if inner else None,
+            **parts,
         )
 
     def map_arrays(self, function: Callable[[Array], Array]) -> "ReferenceSet":
@@ -141,6 +172,8 @@ def validate_reference_set(reference_set: ReferenceSet) -> None:
     check_shape("policy_value", r.policy_value, (num_states,))
     if r.transitions is not None:
         _check_transitions(r.transitions, r.observation.shape)
+    if r.episode_steps is not None:
+        _check_episode_steps(r.episode_steps, r.observation.shape, r.actions.shape[2])
     for name, array in r.to_arrays().items():
         check_floating(name, array)
         if name != "log_probs":
@@ -160,6 +193,16 @@ def _check_transitions(transitions: NStepTransitions, observation_shape: tuple[i
     check_shape("transitions/reward", transitions.reward, stretches)
     check_shape("transitions/discount", transitions.discount, stretches)
     check_shape("transitions/next_observation", transitions.next_observation, (*stretches, observation_size))
+
+
+def _check_episode_steps(steps: EpisodeSteps, observation_shape: tuple[int, int], action_size: int) -> None:
+    num_states, observation_size = observation_shape
+    check_shape("episode_steps/reward", steps.reward, (num_states, None))
+    length = int(steps.reward.shape[1])
+    check_shape("episode_steps/observation", steps.observation, (num_states, length + 1, observation_size))
+    check_shape("episode_steps/action", steps.action, (num_states, length, action_size))
+    check_shape("episode_steps/discount", steps.discount, (num_states, length))
+    check_shape("episode_steps/is_valid", steps.is_valid, (num_states, length))
 
 
 def _check_log_probs(reference_set: ReferenceSet) -> None:

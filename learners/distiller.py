@@ -54,14 +54,7 @@ class Distiller:
         self.device = torch.device(device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.online = DistillNetworks(
-                observation_size,
-                action_size,
-                hidden_sizes=config.hidden_sizes,
-                sigma_min=config.sigma_min,
-                sigma_max=config.sigma_max,
-                sigma_data=config.sigma_data,
-            ).to(self.device)
+            self.online = self._make_networks(observation_size, action_size).to(self.device)
         self.ema = copy.deepcopy(self.online).requires_grad_(False)
         self.num_updates = 0
         self.num_skipped_updates = 0
@@ -81,34 +74,31 @@ class Distiller:
           reference_set: the batch, of numpy arrays or torch tensors.
 
         Returns:
-          Metrics of the step: `policy_loss`, `value_loss`, `grad_norm`, `log_effective_sample_size` (mean
-          over states), and the running `num_updates`, `num_skipped_updates` and `num_rollbacks`.
+          Metrics of the step: `policy_loss` and `value_loss` (or what a subclass has), `grad_norm`,
+          `log_effective_sample_size` (mean over states), and the running `num_updates`, `num_skipped_updates`
+          and `num_rollbacks`.
         """
         batch = to_tensors(reference_set, self.device)
-        self.online.policy.normalizer.update(batch.observation)
-        self.online.value.normalizer.update(batch.observation)
         # Backward.
         self._optimizer.zero_grad(set_to_none=True)
-        policy_loss = self._objective(
-            self.online.policy, self.ema.policy, batch, update=self.num_updates, generator=self._generator
-        )
-        value_loss = self._value_loss(batch)
-        (policy_loss + self.config.value_loss_weight * value_loss).backward()
+        losses, weights = self._losses(batch)
+        torch.stack([weights[name] * loss for name, loss in losses.items()]).sum().backward()
         # The one synchronisation: everything that is decided on or reported.
         grads = [parameter.grad for parameter in self._parameters if parameter.grad is not None]
-        losses = torch.stack([policy_loss.detach(), value_loss.detach()])
+        detached = torch.stack([loss.detach() for loss in losses.values()])
         if self._average_fn is not None:
-            self._average_fn([*grads, losses])
+            self._average_fn([*grads, detached])
         grad_norm = nn.utils.get_total_norm(grads)
         log_ess = log_effective_sample_size(batch.log_probs - batch.log_proposals).mean()
-        scalars = torch.cat([losses, torch.stack([grad_norm, log_ess])]).tolist()
+        names = (*losses, "grad_norm", "log_effective_sample_size")
+        scalars = torch.cat([detached, torch.stack([grad_norm, log_ess])]).tolist()
+        metrics = dict(zip(names, scalars, strict=True))
         # Step, or not.
-        if all(math.isfinite(scalar) for scalar in scalars[:3]):
-            self._step(grads, scalars[2])
+        if all(math.isfinite(metrics[name]) for name in (*losses, "grad_norm")):
+            self._step(grads, metrics["grad_norm"])
         else:
             self._skip()
-        names = ("policy_loss", "value_loss", "grad_norm", "log_effective_sample_size")
-        return dict(zip(names, scalars, strict=True)) | {
+        return metrics | {
             "num_updates": self.num_updates,
             "num_skipped_updates": self.num_skipped_updates,
             "num_rollbacks": self.num_rollbacks,
@@ -137,6 +127,25 @@ class Distiller:
         self.num_rollbacks = int(state["num_rollbacks"])
         self._consecutive_skips = 0
         self._last_good = self._copy_weights()
+
+    def _make_networks(self, observation_size: int, action_size: int) -> Any:
+        return DistillNetworks(observation_size, action_size, **self._policy_settings())
+
+    def _policy_settings(self) -> dict[str, Any]:
+        names = ("hidden_sizes", "sigma_min", "sigma_max", "sigma_data")
+        return {name: getattr(self.config, name) for name in names}
+
+    def _losses(self, batch: ReferenceSet) -> tuple[dict[str, Tensor], dict[str, float]]:
+        """Updates the statistics of observations; returns the losses by name, and their weights."""
+        self.online.policy.normalizer.update(batch.observation)
+        self.online.value.normalizer.update(batch.observation)
+        losses = {"policy_loss": self._policy_loss(batch), "value_loss": self._value_loss(batch)}
+        return losses, {"policy_loss": 1.0, "value_loss": self.config.value_loss_weight}
+
+    def _policy_loss(self, batch: ReferenceSet) -> Tensor:
+        return self._objective(
+            self.online.policy, self.ema.policy, batch, update=self.num_updates, generator=self._generator
+        )
 
     def _value_loss(self, batch: ReferenceSet) -> Tensor:
         """Returns the loss of the value network: on transitions if there are any, else on `policy_value`.

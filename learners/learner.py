@@ -12,9 +12,11 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.core.learner.torch.torch_learner import TorchLearner
 from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_STEPS_TRAINED_LIFETIME
 
+from distill_rl.networks.distill_networks import LatentNetworks, StudentNetworks
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
 from learners.distiller import Distiller
+from learners.latent_distiller import LatentDistiller
 from learners.replay import ReferenceReplay
 
 _DISTILLER = "distiller"
@@ -77,15 +79,7 @@ class DistillLearner(TorchLearner):
         entropy = np.random.SeedSequence().entropy if self.config.seed is None else self.config.seed
         seeds = np.random.SeedSequence([entropy, self._rank]).generate_state(2)
         self._generator = np.random.default_rng(int(seeds[0]))
-        policy = module.networks.policy
-        self.distiller = Distiller(
-            policy.observation_size,
-            policy.action_size,
-            config,
-            int(seeds[1]),
-            self._device,
-            average_fn=self._average if self.distributed else None,
-        )
+        self.distiller = self._make_distiller(module.networks, config, int(seeds[1]))
         self.replay = ReferenceReplay(config.replay_capacity)
         self._num_invalid_sets = 0
         self._num_lost_fragments = 0
@@ -125,6 +119,24 @@ class DistillLearner(TorchLearner):
             num_invalid_sets=self._num_invalid_sets,
             num_lost_fragments=self._num_lost_fragments,
             metrics=self.metrics.reduce(),
+        )
+
+    def _make_distiller(self, networks: StudentNetworks, config: DistillationConfig, seed: int) -> Distiller:
+        average_fn = self._average if self.distributed else None
+        action_size = networks.policy.action_size
+        if isinstance(networks, LatentNetworks):
+            return LatentDistiller(
+                networks.encoder.observation_size,
+                action_size,
+                config,
+                seed,
+                self._device,
+                average_fn,
+                world_model=networks.encoder.config,
+                discount=self.config.discount,
+            )
+        return Distiller(
+            networks.policy.observation_size, action_size, config, seed, self._device, average_fn
         )
 
     def get_state(

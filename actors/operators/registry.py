@@ -57,22 +57,26 @@ def find_operator(name: str) -> type[ImprovementOperator]:
     return found
 
 
-def make_operator(env: gym.Env, choice: OperatorChoice, config: OperatorConfig) -> ImprovementOperator:
+def make_operator(
+    env: gym.Env, choice: OperatorChoice, config: OperatorConfig, simulator: Simulator | None = None
+) -> ImprovementOperator:
     """Builds an operator with the simulator of an environment.
 
     Args:
       env: an environment of `distill_rl.envs.make_env`; it is never touched.
       choice: names the operator.
       config: of the operator's `config_type`.
+      simulator: what to simulate instead of the environment.
 
     Raises:
       ValueError: if there is no such operator, no simulator can reproduce the environment, or the settings do
         not fit it.
     """
     operator_type = find_operator(choice.operator)
-    simulator: Simulator = NoSimulator(env)
-    if operator_type.needs_simulator:
+    if simulator is None and operator_type.needs_simulator:
         simulator = make_simulator(env, num_threads=choice.num_simulator_threads)
+    elif simulator is None:
+        simulator = NoSimulator(env)
     operator = operator_type(simulator, config)
     return operator if choice.operator in OPERATORS else _Checked(choice.operator, operator)
 

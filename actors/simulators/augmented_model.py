@@ -30,11 +30,16 @@ def frame_position(object_type: mujoco.mjtObj, object_name: str) -> SensorSpec:
     return SensorSpec(name, mujoco.mjtSensor.mjSENS_FRAMEPOS, object_type, object_name)
 
 
-def frame_z_axis(body_name: str) -> SensorSpec:
-    """Returns a sensor of a body's z axis in the world: `(xz, yz, zz)` of its `xmat`."""
-    return SensorSpec(
-        f"{body_name}_z_axis", mujoco.mjtSensor.mjSENS_FRAMEZAXIS, mujoco.mjtObj.mjOBJ_XBODY, body_name
-    )
+_AXES = {
+    "x": mujoco.mjtSensor.mjSENS_FRAMEXAXIS,
+    "y": mujoco.mjtSensor.mjSENS_FRAMEYAXIS,
+    "z": mujoco.mjtSensor.mjSENS_FRAMEZAXIS,
+}
+
+
+def frame_axis(body_name: str, axis: str = "z") -> SensorSpec:
+    """Returns a sensor of a body's axis in the world: of z, `(xz, yz, zz)` of its `xmat`."""
+    return SensorSpec(f"{body_name}_{axis}_axis", _AXES[axis], mujoco.mjtObj.mjOBJ_XBODY, body_name)
 
 
 def augment_model(

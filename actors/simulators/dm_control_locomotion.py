@@ -9,7 +9,7 @@ import mujoco
 import numpy as np
 from dm_control.suite import cheetah, hopper, walker
 
-from actors.simulators.augmented_model import frame_position, frame_z_axis
+from actors.simulators.augmented_model import frame_axis, frame_position
 from actors.simulators.dm_control_task import DmControlTask, log_touch, small_control
 from actors.simulators.task import PhysicsBatch
 from actors.simulators.tolerance import tolerance
@@ -42,7 +42,7 @@ class WalkerTask(DmControlTask):
     """Reward: a high and upright torso, times a target speed."""
 
     task_names = (("walker", "stand"), ("walker", "walk"), ("walker", "run"))
-    sensors = (frame_position(mujoco.mjtObj.mjOBJ_XBODY, "torso"), frame_z_axis("torso"))
+    sensors = (frame_position(mujoco.mjtObj.mjOBJ_XBODY, "torso"), frame_axis("torso"))
     state_sensors = (_SPEED, *(sensor.name for sensor in sensors))
 
     @classmethod

@@ -11,7 +11,7 @@ import numpy as np
 from dm_control.rl import control as dm_control_rl
 from dm_control.suite import acrobot, cartpole, pendulum
 
-from actors.simulators.augmented_model import frame_position, frame_z_axis
+from actors.simulators.augmented_model import frame_axis, frame_position
 from actors.simulators.dm_control_task import DmControlTask, euclidean_norm, small_control
 from actors.simulators.task import PhysicsBatch
 from actors.simulators.tolerance import tolerance
@@ -28,7 +28,7 @@ class CartpoleTask(DmControlTask):
         ("cartpole", "swingup"),
         ("cartpole", "swingup_sparse"),
     )
-    sensors = (frame_z_axis("pole_1"),)
+    sensors = (frame_axis("pole_1"),)
     state_sensors = ("pole_1_z_axis",)
 
     @classmethod
@@ -68,7 +68,7 @@ class PendulumTask(DmControlTask):
     """Reward: 1 while the pole is within 8 degrees of upright, else 0."""
 
     task_names = (("pendulum", "swingup"),)
-    sensors = (frame_z_axis("pole"),)
+    sensors = (frame_axis("pole"),)
     state_sensors = ("pole_z_axis",)
 
     @classmethod

@@ -18,15 +18,15 @@ from distill_rl.envs import action_repeat_of
 class MujocoSimulator:
     """A `Simulator` on `mujoco.rollout`, for environments with a vectorised task.
 
-    A state is a row of physics state, warm start of the constraint solver, task parameters and
-    acceleration-stage sensors. From a `snapshot`, an open-loop rollout is one native call and equals the
-    environment's own steps bit for bit. A closed-loop rollout is one native call for each step; MuJoCo does
-    not return its warm start, so later calls start the constraint solver from the acceleration over the last
-    step, and agree to its tolerance.
+    A state is a row of physics state, warm start of the constraint solver, task parameters,
+    acceleration-stage sensors and, where observations need them, position- and velocity-stage ones. From a
+    `snapshot`, an open-loop rollout is one native call and equals the environment's own steps bit for bit. A
+    closed-loop rollout is one native call for each step; MuJoCo does not return its warm start, so later
+    calls start the constraint solver from the acceleration over the last step, and agree to its tolerance.
 
     MuJoCo computes position- and velocity-stage sensors one substep late. Rewards that need them are
     therefore read from the first substep of the next control step, and only the last one of a rollout costs a
-    further substep.
+    further substep, unless observations need them too.
     """
 
     def __init__(self, env: gym.Env, task: MujocoTask | None = None, *, num_threads: int = 1):
@@ -57,8 +57,15 @@ class MujocoSimulator:
         self._state_columns = SensorColumns(task.model, task.state_sensors)
         self._force_columns = SensorColumns(task.model, task.force_sensors)
         self._resting_state = _physics_state(task.model, mujoco.MjData(task.model))
-        # Ends of the parts of a state: physics, warm start, parameters, force sensors.
-        parts = (self._native.state_size, task.model.nv, task.parameter_size, len(self._force_columns))
+        # Ends of the parts of a state: physics, warm start, parameters, force sensors, state sensors.
+        num_observed = len(self._state_columns) if task.observes_sensors else 0
+        parts = (
+            self._native.state_size,
+            task.model.nv,
+            task.parameter_size,
+            len(self._force_columns),
+            num_observed,
+        )
         self._ends = np.cumsum(parts)
         self.description = (
             f"native MuJoCo rollouts ({type(task).__name__}, {num_threads} thread{'s' * (num_threads > 1)}): "
@@ -75,10 +82,23 @@ class MujocoSimulator:
         if handles is None:
             raise ValueError(f"`env` must be a MuJoCo environment, got {env}")
         model, data = handles
-        forces = self.task.live_force_sensors(model, data)
-        return np.concatenate(
-            [_physics_state(model, data), data.qacc_warmstart, self.task.parameters(env), forces]
-        )
+        physics = _physics_state(model, data)
+        parts = [
+            physics,
+            data.qacc_warmstart,
+            self.task.parameters(env),
+            self.task.live_force_sensors(model, data),
+        ]
+        if self.task.observes_sensors:
+            parts.append(self._live_state_sensors(physics))
+        return np.concatenate(parts)
+
+    def _live_state_sensors(self, physics: np.ndarray) -> np.ndarray:
+        """Returns the state sensors of a live physics state, which its own model may lack. Shape `[D]`."""
+        data = mujoco.MjData(self.task.model)
+        mujoco.mj_setState(self.task.model, data, physics, FULL_PHYSICS)
+        mujoco.mj_forward(self.task.model, data)
+        return data.sensordata[self._state_columns.indices]
 
     def step(self, state: np.ndarray, action: np.ndarray) -> SimulatorStep:
         """Steps every state once. Shapes `[M, S]`, `[M, A]`."""
@@ -109,9 +129,9 @@ class MujocoSimulator:
             num_steps = actions.shape[1]
         if num_steps is None or num_steps < 1:
             raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
-        physics, warmstart, parameters, forces = np.split(state, self._ends[:-1], axis=1)
+        physics, warmstart, parameters, forces, observed = np.split(state, self._ends[:-1], axis=1)
         trajectory = Trajectory.allocate(
-            physics, forces, num_steps * self._action_repeat, len(self._state_columns)
+            physics, forces, observed, num_steps * self._action_repeat, len(self._state_columns)
         )
         trajectory.states[0, ~np.isfinite(state[:, : self._ends[1]]).all(axis=1)] = np.nan
         if callable(actions):
@@ -171,7 +191,7 @@ class MujocoSimulator:
             _replace_rows(warmstart, is_lost, 0.0),
             _replace_rows(control, is_invalid, 0.0),
             hold=substeps * self._action_repeat,
-            num_extra=int(is_last and len(self._state_columns) > 0),
+            num_extra=int((is_last or self.task.observes_sensors) and len(self._state_columns) > 0),
         )
         ends = slice(substeps - 1, last, substeps)
         trajectory.states[start + 1 : stop + 1] = states[:, ends].swapaxes(0, 1)
@@ -214,7 +234,9 @@ class MujocoSimulator:
     def _observe(self, trajectory: Trajectory, parameters: np.ndarray, boundary: int) -> np.ndarray:
         """Returns the observation at a boundary; NaN rows where it has diverged. Shape `[M, O]`, float32."""
         boundaries = slice(boundary, boundary + 1 or None)
-        physics = self._physics(trajectory, parameters, boundaries, has_state_sensors=False)
+        physics = self._physics(
+            trajectory, parameters, boundaries, has_state_sensors=self.task.observes_sensors
+        )
         observation = self.task.observe(physics)[0].astype(np.float32)
         observation[np.isnan(trajectory.states[boundary, :, 0])] = np.nan
         return observation
@@ -234,6 +256,8 @@ class MujocoSimulator:
         observation[is_over[-1] & is_lost[-1]] = 0.0
         warmstart = self._mean_acceleration(trajectory, len(trajectory.states) - 1)
         state = [trajectory.states[-1], warmstart, parameters, trajectory.force_sensors[-1]]
+        if self.task.observes_sensors:
+            state.append(trajectory.state_sensors[-1])
         return Rollout(
             state=np.concatenate(state, axis=1),
             observation=observation,

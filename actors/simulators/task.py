@@ -22,7 +22,8 @@ class PhysicsBatch:
       force_sensors: by name, sensors as the last substep left them: acceleration-stage ones (touch, force,
         accelerometer), and position-stage ones where the environment too reads them one substep late.
       state_sensors: by name, position- and velocity-stage sensors of this state. Empty where only an
-        observation is asked for: MuJoCo computes them one substep late, and only rewards wait for them.
+        observation is asked for, unless the task `observes_sensors`: MuJoCo computes them one substep late,
+        and only rewards wait for them.
     """
 
     qpos: np.ndarray  # [..., nq]
@@ -45,6 +46,8 @@ class MujocoTask(abc.ABC):
       observation_size: `O`.
       state_sensors: names of the position- and velocity-stage sensors of `model` that `reward` reads. With
         none, rewards are functions of positions and velocities, and the simulator saves a substep.
+      observes_sensors: whether `observe` reads `state_sensors` too. Every control step of a closed loop then
+        costs a further substep.
       force_sensors: names of the sensors read as the last substep left them. Where the live environment has
         them not, `live_force_sensors` must give their values.
       parameter_size: length `P` of `parameters`.
@@ -54,6 +57,7 @@ class MujocoTask(abc.ABC):
     num_substeps: int
     observation_size: int
     state_sensors: tuple[str, ...] = ()
+    observes_sensors: bool = False
     force_sensors: tuple[str, ...] = ()
     parameter_size: int = 0
 
@@ -67,7 +71,7 @@ class MujocoTask(abc.ABC):
 
     @abc.abstractmethod
     def observe(self, physics: PhysicsBatch) -> np.ndarray:
-        """Returns the environment's flat observation; `state_sensors` are not available. Shape `[..., O]`."""
+        """Returns the environment's flat observation. Shape `[..., O]`."""
 
     @abc.abstractmethod
     def reward(self, physics: PhysicsBatch, previous: PhysicsBatch, control: np.ndarray) -> np.ndarray:

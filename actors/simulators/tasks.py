@@ -2,6 +2,7 @@
 
 import gymnasium as gym
 
+from actors.simulators.dm_control_humanoid import HumanoidTask
 from actors.simulators.dm_control_locomotion import CheetahTask, HopperTask, WalkerTask
 from actors.simulators.dm_control_manipulation import (
     BallInCupTask,
@@ -21,6 +22,7 @@ _DM_CONTROL_CLASSES: tuple[type[DmControlTask], ...] = (
     CheetahTask,
     FingerSpinTask,
     HopperTask,
+    HumanoidTask,
     PendulumTask,
     PointMassTask,
     ReacherTask,

@@ -27,9 +27,18 @@ class Trajectory:
 
     @classmethod
     def allocate(
-        cls, state: np.ndarray, force_sensors: np.ndarray, num_steps: int, num_state_sensors: int
+        cls,
+        state: np.ndarray,
+        force_sensors: np.ndarray,
+        state_sensors: np.ndarray,
+        num_steps: int,
+        num_state_sensors: int,
     ) -> "Trajectory":
-        """Returns an unwritten record that starts in `state`. Shapes `[M, physics state]`, `[M, columns]`."""
+        """Returns an unwritten record that starts in `state`.
+
+        Shapes `[M, physics state]`, `[M, columns]` and `[M, columns]`, or `[M, 0]` where the state sensors of
+        the first boundary are not known.
+        """
         num_rows = len(state)
         trajectory = cls(
             np.empty((num_steps + 1, num_rows, state.shape[-1])),
@@ -38,6 +47,7 @@ class Trajectory:
         )
         trajectory.states[0] = state
         trajectory.force_sensors[0] = force_sensors
+        trajectory.state_sensors[0, :, : state_sensors.shape[-1]] = state_sensors
         return trajectory
 
 

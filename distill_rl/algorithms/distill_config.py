@@ -10,13 +10,17 @@ from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from actors.operators.base import ImprovementOperator
-from actors.operators.config import ActingConfig, OperatorChoice
+from actors.operators.config import ActingConfig, OperatorChoice, OperatorConfig
 from actors.operators.registry import find_operator, make_operator
 from actors.runner import SearchEnvRunner
+from actors.simulators.latent import LatentSimulator
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.options import build_part, check_options, is_search_space
 from distill_rl.checks import nearest
+from distill_rl.networks.distill_networks import LatentNetworks, StudentNetworks
+from distill_rl.networks.world_model import WorldModelConfig
 from distill_rl.policies.rl_module import ConsistencyModule
+from distill_rl.policies.search_policy import LatentSearchPolicy
 from learners.config import DistillationConfig
 from learners.learner import DistillLearner
 from learners.objectives import make_objective
@@ -27,6 +31,7 @@ SECTIONS: dict[str, tuple[type, ...]] = {
     "search": (OperatorChoice, ActingConfig),
     "distillation": (DistillationConfig,),
     "loop": (LoopConfig,),
+    "world_model": (WorldModelConfig,),
 }
 """The sections that are ours, with the dataclasses whose fields are their options.
 
@@ -87,7 +92,8 @@ class DistillConfig(AlgorithmConfig):
     * `search`: `OperatorChoice`, the settings of the operator it names (`RootBanditConfig` unless told
       otherwise), and `ActingConfig`: how actors search and act;
     * `distillation`: `DistillationConfig`, what the learner does with reference sets;
-    * `loop`: `LoopConfig`, how actors and learners keep in step.
+    * `loop`: `LoopConfig`, how actors and learners keep in step;
+    * `world_model`: `WorldModelConfig`, a learned model to search in, instead of a simulator.
 
     Environments are built by `distill_rl.envs.make_env`: any Gymnasium id, class or name registered with Ray
     Tune. `env_config` goes to the environment, except for `action_repeat`.
@@ -112,6 +118,7 @@ class DistillConfig(AlgorithmConfig):
         self.search_options: dict[str, Any] = {}
         self.distillation_options: dict[str, Any] = {}
         self.loop_options: dict[str, Any] = {}
+        self.world_model_options: dict[str, Any] = {}
         self.env_runner_cls = SearchEnvRunner
         self.num_envs_per_env_runner = 16
         self.rollout_fragment_length = 8
@@ -153,6 +160,14 @@ class DistillConfig(AlgorithmConfig):
         """
         return self._set_options("loop", options)
 
+    def world_model(self, **options: Any) -> Self:
+        """Sets fields of `WorldModelConfig`.
+
+        Raises:
+          ValueError: for an unknown name (naming the nearest one), a wrong type, or a value out of range.
+        """
+        return self._set_options("world_model", options)
+
     def part(self, part: type[Part]) -> Part:
         """Builds one of the dataclasses behind the sections, for example `config.part(LoopConfig)`.
 
@@ -166,15 +181,31 @@ class DistillConfig(AlgorithmConfig):
         known = ", ".join(p.__name__ for parts in parts_of.values() for p in parts)
         raise ValueError(f"`part` must be one of {known}; got {part.__name__}")
 
-    def make_operator(self, env: gym.Env) -> ImprovementOperator:
-        """Builds the operator that the section `search` describes, with the simulator of `env`.
+    @property
+    def operator_config(self) -> OperatorConfig:
+        """The configuration of the operator that the section `search` names."""
+        operator_type = find_operator(self.part(OperatorChoice).operator)
+        return build_part(operator_type.config_type, self.search_options)
+
+    @property
+    def discount(self) -> float:
+        """The discount of one environment step."""
+        return self.operator_config.discount
+
+    def make_operator(self, env: gym.Env, networks: StudentNetworks) -> ImprovementOperator:
+        """Builds the operator that the section `search` describes.
+
+        Args:
+          env: what its simulator reproduces.
+          networks: those with a learned model are simulated instead.
 
         Raises:
           ValueError: if no simulator can reproduce the environment, or the settings do not fit it.
         """
-        choice = self.part(OperatorChoice)
-        config = build_part(find_operator(choice.operator).config_type, self.search_options)
-        return make_operator(env, choice, config)
+        simulator = None
+        if isinstance(networks, LatentNetworks):
+            simulator = LatentSimulator(LatentSearchPolicy(networks), env)
+        return make_operator(env, self.part(OperatorChoice), self.operator_config, simulator)
 
     def validate(self) -> None:
         """Checks every option and what the sections have to agree on.
@@ -215,6 +246,7 @@ class DistillConfig(AlgorithmConfig):
         distillation, acting = self.part(DistillationConfig), self.part(ActingConfig)
         own = {
             "networks": {name: getattr(distillation, name) for name in _NETWORK_OPTIONS},
+            "world_model": dataclasses.asdict(self.part(WorldModelConfig)),
             "noise_scale": acting.student_noise_scale,
             "num_steps": 1,
         }

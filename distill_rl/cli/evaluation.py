@@ -13,10 +13,10 @@ from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.cli.presets import read_sections
 from distill_rl.cli.sections import build_config
 from distill_rl.envs import make_env
-from distill_rl.networks.distill_networks import DistillNetworks
+from distill_rl.networks.distill_networks import StudentNetworks
 from distill_rl.policies.loading import LoadedPolicy, load_policy
 from distill_rl.policies.rl_module import ConsistencyModule
-from distill_rl.policies.search_policy import TorchSearchPolicy
+from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.storage.checkpoints import CheckpointStore
 from distill_rl.storage.run_folder import RunFolder
 
@@ -75,7 +75,7 @@ def evaluate_student(
 
 
 def evaluate_run_search(
-    networks: DistillNetworks, config: DistillConfig, num_episodes: int, seed: int = 0
+    networks: StudentNetworks, config: DistillConfig, num_episodes: int, seed: int = 0
 ) -> EvaluationResult:
     """Runs episodes of the search that a run acts with.
 
@@ -87,8 +87,8 @@ def evaluate_run_search(
     """
     envs = [make_config_env(config) for _ in range(min(num_episodes, _MAX_ENVS))]
     try:
-        operator = config.make_operator(envs[0])
-        policy = TorchSearchPolicy(networks.policy, networks.value)
+        operator = config.make_operator(envs[0], networks)
+        policy = make_search_policy(networks)
         return evaluate_search(operator, operator.simulator, policy, envs, num_episodes, seed)
     finally:
         _close(envs)
@@ -127,7 +127,7 @@ def evaluate_path(
     return results
 
 
-def load_networks(checkpoint: Path) -> DistillNetworks:
+def load_networks(checkpoint: Path) -> StudentNetworks:
     """Reads the averaged policy and value function of a checkpoint. Ray is not started."""
     module = ConsistencyModule.from_checkpoint(checkpoint / ALGORITHM_FOLDER / _MODULE_PATH)
     assert isinstance(module, ConsistencyModule)

@@ -188,7 +188,9 @@ class _Training:
 
         def save_fn(folder: Path) -> None:
             algorithm.save_to_path(str(folder / ALGORITHM_FOLDER))
-            save_policy(load_networks(folder).policy, folder / POLICY_FOLDER, policy_metadata(self._config))
+            networks = load_networks(folder)
+            metadata = policy_metadata(self._config)
+            save_policy(networks.policy, folder / POLICY_FOLDER, metadata, networks.encoder)
 
         metadata = {
             "elapsed_sec": self._elapsed_sec() if self._iteration else 0.0,

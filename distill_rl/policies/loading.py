@@ -1,5 +1,6 @@
 """Saved policies: `policy.safetensors` and `policy.json` in a folder, read without Ray and without pickle."""
 
+import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -10,6 +11,7 @@ import safetensors
 import safetensors.torch
 import torch
 
+from distill_rl.networks.world_model import Encoder, WorldModelConfig
 from distill_rl.policies.consistency import ConsistencyPolicy
 
 FORMAT_VERSION = 1
@@ -17,6 +19,7 @@ _WEIGHTS_NAME = "policy.safetensors"
 _DESCRIPTION_NAME = "policy.json"
 _SUBFOLDER = "policy"
 _LATEST_NAME = "latest"
+_ENCODER_PREFIX = "encoder."
 _ARCHITECTURE = ("observation_size", "action_size", "hidden_sizes", "sigma_min", "sigma_max", "sigma_data")
 
 
@@ -26,11 +29,13 @@ class LoadedPolicy:
     Args:
       policy: the network.
       metadata: what was saved beside it (environment id, action repeat, ...).
+      encoder: maps observations to what the policy is conditioned on; None for observations themselves.
     """
 
-    def __init__(self, policy: ConsistencyPolicy, metadata: dict[str, Any]):
+    def __init__(self, policy: ConsistencyPolicy, metadata: dict[str, Any], encoder: Encoder | None = None):
         self.policy = policy
         self.metadata = metadata
+        self.encoder = encoder
         self._generator = torch.Generator().manual_seed(0)
 
     def act(
@@ -55,32 +60,45 @@ class LoadedPolicy:
           ValueError: if the observation has the wrong shape.
         """
         rows = np.asarray(observation, np.float32)
-        size = self.policy.observation_size
+        size = (self.encoder or self.policy).observation_size
         if rows.ndim not in (1, 2) or rows.shape[-1] != size:
             raise ValueError(f"`observation` must have shape [{size}] or [B, {size}], got {list(rows.shape)}")
         generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
-        actions = self.policy.act(torch.from_numpy(np.atleast_2d(rows)), num_steps, noise_scale, generator)
+        seen = torch.from_numpy(np.atleast_2d(rows))
+        if self.encoder is not None:
+            seen = self.encoder(seen)
+        actions = self.policy.act(seen, num_steps, noise_scale, generator)
         return actions.numpy().reshape(*rows.shape[:-1], self.policy.action_size)
 
 
-def save_policy(policy: ConsistencyPolicy, path: str | Path, metadata: dict[str, Any]) -> Path:
+def save_policy(
+    policy: ConsistencyPolicy,
+    path: str | Path,
+    metadata: dict[str, Any],
+    encoder: Encoder | None = None,
+) -> Path:
     """Writes a policy into a folder.
 
     Args:
       policy: the network, with its normaliser.
       path: folder; made if missing. Not atomic: write into a temporary folder where that matters.
       metadata: JSON-able facts to keep beside the weights (environment id, action repeat, ...).
+      encoder: of the observations, if the policy acts in latent states.
 
     Returns:
       The folder.
     """
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in policy.state_dict().items()}
+    state = policy.state_dict()
+    if encoder is not None:
+        state |= {_ENCODER_PREFIX + name: tensor for name, tensor in encoder.state_dict().items()}
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     content = safetensors.torch.save(weights)
     description = {
         "format_version": FORMAT_VERSION,
         "architecture": {name: getattr(policy, name) for name in _ARCHITECTURE},
+        "encoder": None if encoder is None else _describe_encoder(encoder),
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "metadata": metadata,
     }
@@ -111,11 +129,30 @@ def load_policy(path: str | Path) -> LoadedPolicy:
             f"`{weights_path}` is damaged: expected sha256 {description['weights_sha256']}, got {digest}"
         )
     policy = ConsistencyPolicy(**{name: description["architecture"][name] for name in _ARCHITECTURE})
+    encoder = _build_encoder(description.get("encoder"))
     try:
-        policy.load_state_dict(safetensors.torch.load(content))
+        weights = safetensors.torch.load(content)
+        of_encoder = {name: weights.pop(name) for name in list(weights) if name.startswith(_ENCODER_PREFIX)}
+        policy.load_state_dict(weights)
+        if encoder is not None:
+            encoder.load_state_dict({n.removeprefix(_ENCODER_PREFIX): of_encoder[n] for n in of_encoder})
+            encoder.eval().requires_grad_(False)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: {error}") from error
-    return LoadedPolicy(policy.eval().requires_grad_(False), description["metadata"])
+    return LoadedPolicy(policy.eval().requires_grad_(False), description["metadata"], encoder)
+
+
+def _describe_encoder(encoder: Encoder) -> dict[str, Any]:
+    return {
+        "observation_size": encoder.observation_size,
+        "world_model": dataclasses.asdict(encoder.config),
+    }
+
+
+def _build_encoder(description: dict[str, Any] | None) -> Encoder | None:
+    if description is None:
+        return None
+    return Encoder(description["observation_size"], WorldModelConfig(**description["world_model"]))
 
 
 def find_policy_folder(path: str | Path) -> Path:

@@ -9,7 +9,8 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from distill_rl.networks.distill_networks import DistillNetworks
+from distill_rl.networks.distill_networks import StudentNetworks, make_networks
+from distill_rl.networks.world_model import WorldModelConfig
 
 # RLlib warns about a deprecated argument that it passes itself, once in every process.
 logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)
@@ -20,13 +21,14 @@ class ConsistencyModule(TorchRLModule):
 
     Its weights are the moving average that is broadcast, acted with and checkpointed; the weights that the
     optimiser moves live in the learner. `model_config` holds the keyword arguments of `DistillNetworks` under
-    `"networks"`, and `"noise_scale"` and `"num_steps"` of the acting policy.
+    `"networks"`, those of `WorldModelConfig` under `"world_model"`, and `"noise_scale"` and `"num_steps"` of
+    the acting policy.
 
     Attributes:
       networks: the policy and its value function.
     """
 
-    networks: DistillNetworks
+    networks: StudentNetworks
 
     def setup(self) -> None:
         """Builds the networks for the module's spaces.
@@ -36,7 +38,10 @@ class ConsistencyModule(TorchRLModule):
         """
         observation_size = _vector_size("observation_space", self.observation_space)
         action_size = _vector_size("action_space", self.action_space)
-        self.networks = DistillNetworks(observation_size, action_size, **self.model_config["networks"])
+        world_model = WorldModelConfig(**self.model_config["world_model"])
+        self.networks = make_networks(
+            observation_size, action_size, self.model_config["networks"], world_model
+        )
 
     def _forward_inference(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         return self._act(batch, noise_scale=0.0)
@@ -50,7 +55,8 @@ class ConsistencyModule(TorchRLModule):
     def _act(self, batch: Mapping[str, Any], noise_scale: float) -> dict[str, torch.Tensor]:
         observation = batch[Columns.OBS].to(torch.float32)
         num_steps = self.model_config["num_steps"]
-        return {Columns.ACTIONS: self.networks.policy.act(observation, num_steps, noise_scale)}
+        encoded = self.networks.encode(observation)
+        return {Columns.ACTIONS: self.networks.policy.act(encoded, num_steps, noise_scale)}
 
 
 def _vector_size(name: str, space: gym.Space | None) -> int:

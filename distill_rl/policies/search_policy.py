@@ -1,38 +1,85 @@
-"""A torch policy and value function as a search sees them: numpy in, numpy out."""
+"""Torch networks as a search sees them: numpy in, numpy out."""
 
 import numpy as np
 import torch
 
-from distill_rl.networks.value import ValueNetwork
-from distill_rl.policies.consistency import ConsistencyPolicy
+from distill_rl.networks.distill_networks import DistillNetworks, LatentNetworks, StudentNetworks
 
 
 class TorchSearchPolicy:
-    """Implements `SearchPolicy` over torch modules; all noise comes from the caller's numpy generator.
+    """Implements `SearchPolicy` over torch networks; all noise comes from the caller's numpy generator.
 
     Args:
-      policy: the one-step policy.
-      value_network: its value function.
+      networks: a policy and its value function.
     """
 
-    def __init__(self, policy: ConsistencyPolicy, value_network: ValueNetwork):
-        self._policy = policy
-        self._value_network = value_network
+    def __init__(self, networks: StudentNetworks):
+        self._networks = networks
 
     @torch.inference_mode()
     def act(self, observation: np.ndarray, noise_scale: float, generator: np.random.Generator) -> np.ndarray:
         """Draws one action for each observation. Shapes `[M, O]` to `[M, A]`, float32."""
-        shape = (observation.shape[0], self._policy.action_size)
+        policy = self._networks.policy
+        shape = (observation.shape[0], policy.action_size)
         if noise_scale == 0.0:
             noise = np.zeros(shape, np.float32)
         else:
             noise = generator.standard_normal(shape, dtype=np.float32) * np.float32(noise_scale)
-        return self._policy.one_step(_as_tensor(observation), torch.from_numpy(noise)).numpy()
+        return policy.one_step(_as_tensor(observation), torch.from_numpy(noise)).numpy()
 
     @torch.inference_mode()
     def value(self, observation: np.ndarray) -> np.ndarray:
         """Returns the value of each observation. Shapes `[M, O]` to `[M]`, float32."""
-        return self._value_network.value(_as_tensor(observation)).numpy()
+        networks = self._networks
+        if isinstance(networks, LatentNetworks):
+            return networks.value(_as_tensor(observation)).numpy()
+        return networks.value.value(_as_tensor(observation)).numpy()
+
+
+class LatentSearchPolicy(TorchSearchPolicy):
+    """Implements `CriticPolicy` and `LatentModel` over `LatentNetworks`; its observations are latent states.
+
+    Args:
+      networks: a policy over the latent states of a learned model.
+    """
+
+    def __init__(self, networks: LatentNetworks):
+        super().__init__(networks)
+        self._latent = networks
+
+    @property
+    def latent_size(self) -> int:
+        """Entries of a latent state."""
+        return self._latent.world_model.config.latent_size
+
+    @property
+    def action_size(self) -> int:
+        """Entries of an action."""
+        return self._latent.policy.action_size
+
+    @torch.inference_mode()
+    def q_value(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Returns the value of actions. Shapes `[M, Z]`, `[M, A]` to `[M]`, float32."""
+        return self._latent.world_model.q_value(_as_tensor(observation), _as_tensor(action)).numpy()
+
+    @torch.inference_mode()
+    def encode(self, observation: np.ndarray) -> np.ndarray:
+        """Returns latent states. Shapes `[M, O]` to `[M, Z]`, float32."""
+        return self._latent.encode(_as_tensor(observation)).numpy()
+
+    @torch.inference_mode()
+    def step(self, latent: np.ndarray, action: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns latent states after an action, rewards and discounts. Shapes `[M, Z]`, `[M]`, `[M]`."""
+        after, reward, discount = self._latent.world_model.step(_as_tensor(latent), _as_tensor(action))
+        return after.numpy(), reward.numpy().astype(np.float64), discount.numpy().astype(np.float64)
+
+
+def make_search_policy(networks: StudentNetworks) -> TorchSearchPolicy:
+    """Returns the policy of a search over some networks."""
+    if isinstance(networks, LatentNetworks):
+        return LatentSearchPolicy(networks)
+    assert isinstance(networks, DistillNetworks)
+    return TorchSearchPolicy(networks)
 
 
 def _as_tensor(observation: np.ndarray) -> torch.Tensor:

@@ -10,6 +10,7 @@ import pytest
 
 _FOLDER = Path(__file__).parents[2] / "benchmarks"
 _COMMANDS = {
+    "search_vs_mctx": "--num-roots 2 --num-simulations 4 --num-repeats 1 --min-sec 0.01",
     "search_throughput": "--tasks cheetah_run --num-states 2 --num-repeats 1 --min-sec 0.01",
     "actor_scaling": "--num-env-runners 1 --num-repeats 1 --window-sec 0.1 --num-envs 2 --num-candidates 2",
     "objective_step": "--methods CT endpoint --num-instances 1 --batch-size 4 --num-repeats 1 --min-sec 0.01",
@@ -56,10 +57,9 @@ def test_search_throughput_compares_both_policies_and_settings(rows):
     """The shares of time are of one whole, and both sides count the same steps."""
     measured = rows("search_throughput")
     assert [(row["settings"], row["policy"]) for row in measured] == [
-        ("default", "trivial"),
-        ("default", "networks"),
-        ("preset", "trivial"),
-        ("preset", "networks"),
+        (settings, policy)
+        for settings in ("root bandit, default", "tree", "root bandit, preset")
+        for policy in ("trivial", "networks")
     ]
     for row in measured:
         shares = [row[f"{part}_share"] for part in ("simulator", "policy", "search")]

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 
 from actors.search.tree.engine import SearchModel, simulate
+from actors.search.tree.kernels import Kernels, find_kernels
 from actors.search.tree.result import TreeSearchResult, log_softmax, mask_logits
 from actors.search.tree.schedule import considered_visits
 from actors.search.tree.scores import completed_q_values, scaled_values, visit_lag
@@ -32,6 +33,7 @@ def gumbel_muzero(
     value_scale: float = 0.1,
     max_visit_init: float = 50.0,
     widening: Widening | None = None,
+    kernels: Kernels | None = None,
 ) -> TreeSearchResult:
     """Searches with a budget of simulations for each root.
 
@@ -57,6 +59,7 @@ def gumbel_muzero(
       value_scale: see `scaled_values`.
       max_visit_init: see `scaled_values`.
       widening: of the nodes below the roots; None offers all actions at once.
+      kernels: inner loops; the fastest that are installed by default.
 
     Returns:
       The improved policy `softmax(logits + sigma(q))` and, as the action, the best of the most visited.
@@ -76,9 +79,12 @@ def gumbel_muzero(
     def scaled(nodes: np.ndarray) -> np.ndarray:
         return scaled_values(tree, nodes, value_scale=value_scale, max_visit_init=max_visit_init)
 
+    loops = kernels or find_kernels()
+
     def choose(_: Tree, nodes: np.ndarray) -> np.ndarray:
-        lag = visit_lag(tree, nodes, scaled(nodes))
-        return (lag if widening is None else widening.restrict(tree, nodes, lag)).argmax(axis=1)
+        if widening is None:
+            return loops.choose_by_lag(tree, nodes, value_scale, max_visit_init)
+        return widening.restrict(tree, nodes, visit_lag(tree, nodes, scaled(nodes))).argmax(axis=1)
 
     def root_scores() -> np.ndarray:
         logits = tree.prior_logits[roots]
@@ -95,7 +101,7 @@ def gumbel_muzero(
         else:
             chosen = np.argsort(-scores, axis=1, kind="stable")[:, :width]
         edges = (roots[:, None] * tree.num_actions + chosen).ravel()
-        simulate(tree, model, edges, choose, max_depth)
+        simulate(tree, model, edges, choose, loops, max_depth)
         start += width
     visits = tree.edge_visits[roots]
     scores = np.where(visits == visits.max(axis=1, keepdims=True), root_scores(), -np.inf)

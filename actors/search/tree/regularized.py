@@ -3,6 +3,7 @@
 import numpy as np
 
 from actors.search.tree.engine import SearchModel, simulate
+from actors.search.tree.kernels import find_kernels
 from actors.search.tree.result import TreeSearchResult, mask_logits
 from actors.search.tree.scores import completed_q_values, regularized_policy
 from actors.search.tree.tree import Tree
@@ -40,7 +41,7 @@ def regularized_search(
     Raises:
       ValueError: if a root has no valid action.
     """
-    roots = tree.roots
+    roots, loops = tree.roots, find_kernels()
     mask_logits(tree, invalid_actions)
 
     def policy(nodes: np.ndarray) -> np.ndarray:
@@ -50,7 +51,7 @@ def regularized_search(
         return _draw(policy(nodes), generator)
 
     for _ in range(num_simulations):
-        simulate(tree, model, roots * tree.num_actions + choose(tree, roots), choose, max_depth)
+        simulate(tree, model, roots * tree.num_actions + choose(tree, roots), choose, loops, max_depth)
     probs = policy(roots)
     with np.errstate(divide="ignore"):
         log_probs = np.log(probs)

@@ -9,7 +9,9 @@ import numpy as np
 
 from actors.search.tree.tree import Tree
 
-_SMALLEST_RANGE = 1e-8
+SMALLEST_RANGE = 1e-8
+"""Values that differ by less are the same to a search."""
+
 _NUM_BISECTIONS = 40
 
 
@@ -56,7 +58,7 @@ def scaled_values(
     """
     completed = completed_q_values(tree, nodes)
     low, high = completed.min(axis=1, keepdims=True), completed.max(axis=1, keepdims=True)
-    rescaled = (completed - low) / np.maximum(high - low, _SMALLEST_RANGE)
+    rescaled = (completed - low) / np.maximum(high - low, SMALLEST_RANGE)
     most_visits = tree.edge_visits[nodes].max(axis=1, keepdims=True)
     return (max_visit_init + most_visits) * value_scale * rescaled
 
@@ -169,4 +171,4 @@ def _rescaled_by_children(tree: Tree, nodes: np.ndarray) -> np.ndarray:
     known = np.where(tree.edge_visits[nodes] > 0, tree.q_values(nodes), value)
     low = np.minimum(known.min(axis=1, keepdims=True), value)
     high = np.maximum(known.max(axis=1, keepdims=True), value)
-    return np.asarray((known - low) / np.maximum(high - low, _SMALLEST_RANGE))
+    return np.asarray((known - low) / np.maximum(high - low, SMALLEST_RANGE))

@@ -40,7 +40,7 @@ class Tree:
       discounts: of each edge; 0 where it ended the episode. Shape `[R, K]`.
       child_values: `node_values` of the node each edge leads to. Shape `[R, K]`.
       best_edges: edge that a simulation leaves each node by. Shape `[R]`.
-      num_expanded: nodes in use of each root. Shape `[B]`.
+      num_simulations: made so far from each root. Shape `[B]`.
     """
 
     num_roots: int
@@ -61,7 +61,7 @@ class Tree:
     discounts: np.ndarray  # [R, K]
     child_values: np.ndarray  # [R, K]
     best_edges: np.ndarray  # [R]
-    num_expanded: np.ndarray  # [B]
+    num_simulations: np.ndarray  # [B]
 
     @property
     def sink(self) -> int:
@@ -125,7 +125,7 @@ def make_tree(
         discounts=np.ones(per_edge),
         child_values=np.zeros(per_edge),
         best_edges=np.full(rows, sink * num_actions),
-        num_expanded=np.ones(num_roots, np.int64),
+        num_simulations=np.zeros(num_roots, np.int64),
     )
     write_nodes(tree, tree.roots, state, observation, actions, prior_logits, value)
     tree.node_visits[tree.roots] = 1.0

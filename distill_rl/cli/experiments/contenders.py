@@ -21,8 +21,8 @@ from distill_rl.cli.experiments.baselines import ppo_config, sac_config
 from distill_rl.cli.experiments.curves import Contender, CurveSpec, EvaluateFn, StepCounts
 from distill_rl.cli.presets import load_preset
 from distill_rl.cli.sections import build_config
-from distill_rl.networks.distill_networks import DistillNetworks
-from distill_rl.policies.search_policy import TorchSearchPolicy
+from distill_rl.networks.distill_networks import StudentNetworks
+from distill_rl.policies.search_policy import make_search_policy
 
 _PRESET = "cheetah_run"
 _IDLE_TIMEOUT_SEC = 120.0
@@ -85,22 +85,23 @@ class DistillContender:
         """Ends every process and environment."""
         self._algorithm.stop()
 
-    def _networks(self) -> DistillNetworks:
+    def _networks(self) -> StudentNetworks:
         """Returns the averaged networks of the learner."""
         return _local_module(self._algorithm).networks
 
     def _evaluate_student(self, envs: Sequence[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
-        policy = self._networks().policy
+        networks = self._networks()
 
+        @torch.no_grad()
         def act_fn(observation: np.ndarray) -> np.ndarray:
-            return policy.act(torch.from_numpy(observation)).numpy()
+            return networks.policy.act(networks.encode(torch.from_numpy(observation))).numpy()
 
         return evaluate_policy(act_fn, envs, num_episodes, seed)
 
     def _evaluate_search(self, envs: Sequence[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
         networks = self._networks()
-        operator = self._config.make_operator(envs[0])
-        policy = TorchSearchPolicy(networks.policy, networks.value)
+        operator = self._config.make_operator(envs[0], networks)
+        policy = make_search_policy(networks)
         return evaluate_search(operator, operator.simulator, policy, envs, num_episodes, seed)
 
 

@@ -67,6 +67,18 @@ def _set(**values: float) -> Callable[[Any], None]:
     return edit
 
 
+def _stand_humanoid(speed: float) -> Callable[[Any], None]:
+    """Returns an edit that puts the humanoid on its feet, moving at a speed."""
+
+    def edit(physics: Any) -> None:
+        physics.data.qpos[:] = 0.0
+        physics.data.qpos[2:4] = 1.4, 1.0
+        physics.data.qvel[:] = 0.0
+        physics.data.qvel[0] = speed
+
+    return edit
+
+
 def _move_target_to_finger(physics: Any) -> None:
     physics.named.model.geom_pos["target", :2] = physics.named.data.geom_xpos["finger", :2] + 0.01
 
@@ -83,6 +95,9 @@ REWARDED: dict[str, tuple[Callable[[Any], None], float]] = {
     "finger-spin": (_set(hinge_velocity=-60.0), 0.3),
     "hopper-hop": (_set(rootx_velocity=2.0, knee=0.1), 0.1),
     "hopper-stand": (_set(knee=0.1), 0.2),
+    "humanoid-run": (_stand_humanoid(2.0), 0.1),
+    "humanoid-stand": (_stand_humanoid(0.0), 0.3),
+    "humanoid-walk": (_stand_humanoid(1.0), 0.3),
     "pendulum-swingup": (_set(), 0.3),
     "point_mass-easy": (_set(root_x=0.005, root_y=-0.01), 0.3),
     "reacher-easy": (_move_target_to_finger, 0.3),

@@ -25,7 +25,11 @@ from distill_rl.envs import make_env
         ("Ant-v5", DataCopySimulator, "Ant-v5.*no vectorised task"),
         ("Hopper-v4", DataCopySimulator, "Hopper-v4.*no vectorised task"),
         ("Reacher-v5", DataCopySimulator, "Reacher-v5.*no vectorised task"),
-        ("dm_control/humanoid-run-v0", DataCopySimulator, "humanoid-run.*no vectorised task"),
+        (
+            "dm_control/humanoid-run_pure_state-v0",
+            DataCopySimulator,
+            "humanoid-run_pure_state.*no vectorised task",
+        ),
         ("dm_control/quadruped-walk-v0", DataCopySimulator, "quadruped-walk.*no vectorised task"),
         ("Pendulum-v1", DeepcopySimulator, "Pendulum-v1.*no MuJoCo model"),
         ("MountainCarContinuous-v0", DeepcopySimulator, "no MuJoCo model"),

@@ -8,7 +8,7 @@ from dm_control.suite import walker
 from dm_control.utils import rewards
 from live_envs import make_live, physics_of
 
-from actors.simulators.augmented_model import augment_model, frame_position, frame_z_axis
+from actors.simulators.augmented_model import augment_model, frame_axis, frame_position
 from actors.simulators.dm_control_task import euclidean_norm
 from actors.simulators.live_env import model_and_data
 from actors.simulators.sensors import SensorColumns
@@ -95,7 +95,7 @@ def test_augmented_model_steps_alike_and_measures_frames() -> None:
     model = physics.model.ptr
     model.body_mass[2] *= 1.5  # an edit after compilation must be kept
     model.opt.gravity[2] = -5.0
-    sensors = (frame_position(mujoco.mjtObj.mjOBJ_XBODY, "torso"), frame_z_axis("torso"))
+    sensors = (frame_position(mujoco.mjtObj.mjOBJ_XBODY, "torso"), frame_axis("torso"))
     augmented = augment_model(model, *walker.get_model_and_assets(), sensors)
     datas = [mujoco.MjData(model), mujoco.MjData(augmented)]
     for data, each in zip(datas, (model, augmented), strict=True):
@@ -112,7 +112,7 @@ def test_augmented_model_refuses_another_source() -> None:
     """A source that describes another model is an error."""
     model = physics_of(make_live("cheetah-run")).model.ptr
     with pytest.raises(ValueError, match="`xml` must describe the live model"):
-        augment_model(model, *walker.get_model_and_assets(), (frame_z_axis("torso"),))
+        augment_model(model, *walker.get_model_and_assets(), (frame_axis("torso"),))
 
 
 def test_action_repeat_of_multiplies_wrappers() -> None:

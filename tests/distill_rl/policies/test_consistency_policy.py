@@ -116,7 +116,7 @@ def test_search_policy_gives_numpy_actions_and_values():
     networks = DistillNetworks(3, 2, hidden_sizes=(8,))
     with torch.no_grad():
         networks.value.mlp[-1].weight.normal_()
-    search_policy = TorchSearchPolicy(networks.policy, networks.value)
+    search_policy = TorchSearchPolicy(networks)
     observation = np.random.default_rng(0).normal(size=(7, 3))
     tensor = torch.from_numpy(observation).float()
     quiet = search_policy.act(observation, 0.0, np.random.default_rng(0))

@@ -2,10 +2,15 @@ import numpy as np
 import pytest
 from slow_search import TableModel, slow_considered, slow_gumbel, slow_muzero
 
+from actors.search.tree import numpy_kernels
 from actors.search.tree.gumbel_muzero import gumbel_muzero
+from actors.search.tree.kernels import find_kernels
 from actors.search.tree.muzero import add_dirichlet_noise, muzero
 from actors.search.tree.schedule import considered_visits
 from actors.search.tree.tree import make_tree
+
+# Where numba is not installed, both are numpy's.
+KERNELS = pytest.mark.parametrize("kernels", [numpy_kernels, find_kernels()], ids=["numpy", "found"])
 
 
 def _roots(model, num_roots=7, seed=1):
@@ -40,13 +45,14 @@ def _assert_same(tree, row, slow):
             _assert_same(tree, child, node)
 
 
+@KERNELS
 @pytest.mark.parametrize("schedule", ["sequential", "exact"])
 @pytest.mark.parametrize(
     ("num_actions", "num_simulations", "max_considered", "max_depth", "num_invalid"),
     [(5, 8, 16, None, 0), (5, 40, 4, None, 0), (8, 32, 16, 3, 2), (3, 25, 16, 1, 1), (16, 50, 16, None, 0)],
 )
 def test_gumbel_search_is_the_plain_one_at_every_node(
-    schedule, num_actions, num_simulations, max_considered, max_depth, num_invalid
+    kernels, schedule, num_actions, num_simulations, max_considered, max_depth, num_invalid
 ):
     """Visits, values and children agree all the way down, and so do weights and actions."""
     model = TableModel(num_actions=num_actions)
@@ -66,6 +72,7 @@ def test_gumbel_search_is_the_plain_one_at_every_node(
         max_considered=max_considered,
         max_depth=max_depth,
         schedule=schedule,
+        kernels=kernels,
     )
     for b, state in enumerate(states):
         slow, action, weights = slow_gumbel(
@@ -76,15 +83,23 @@ def test_gumbel_search_is_the_plain_one_at_every_node(
         np.testing.assert_allclose(np.exp(found.log_weights[b]), weights, atol=1e-12)
 
 
+@KERNELS
 @pytest.mark.parametrize(("num_simulations", "max_depth"), [(1, None), (30, None), (30, 2)])
-def test_puct_search_is_the_plain_one_at_every_node(num_simulations, max_depth):
+def test_puct_search_is_the_plain_one_at_every_node(kernels, num_simulations, max_depth):
     """The same for MuZero, with an invalid action in some roots."""
     model = TableModel()
     states = _roots(model)
     invalid = np.random.default_rng(3).random((len(states), 5)) < 0.3
     invalid[invalid.all(axis=1), 0] = False
     tree = _tree(model, states, num_simulations)
-    found = muzero(tree, model, invalid_actions=invalid, num_simulations=num_simulations, max_depth=max_depth)
+    found = muzero(
+        tree,
+        model,
+        invalid_actions=invalid,
+        num_simulations=num_simulations,
+        max_depth=max_depth,
+        kernels=kernels,
+    )
     for b, state in enumerate(states):
         slow, action, weights = slow_muzero(model, state, invalid[b], num_simulations, max_depth)
         _assert_same(tree, tree.roots[b], slow)
@@ -146,3 +161,26 @@ def test_dirichlet_noise_keeps_its_share():
     mixed = np.exp(add_dirichlet_noise(logits, np.random.default_rng(0)))
     np.testing.assert_allclose(mixed.sum(axis=1), 1.0)
     np.testing.assert_allclose(mixed.mean(axis=0), 0.75 * np.array([0.7, 0.2, 0.1]) + 0.25 / 3, atol=0.005)
+
+
+@pytest.mark.parametrize("schedule", ["rounds", "sequential"])
+def test_compiled_loops_have_the_results_of_numpys(schedule):
+    """Every visit is the same; values differ by rounding at most."""
+    model = TableModel(num_actions=16)
+    states = _roots(model, 64)
+    gumbel = np.random.default_rng(5).gumbel(size=(64, 16))
+    plain, compiled = (
+        gumbel_muzero(
+            _tree(model, states, 60), model, gumbel, num_simulations=60, schedule=schedule, kernels=kernels
+        )
+        for kernels in (numpy_kernels, find_kernels())
+    )
+    for name in ("node_visits", "edge_visits", "children", "parent_edges"):
+        np.testing.assert_array_equal(getattr(plain.tree, name)[:-1], getattr(compiled.tree, name)[:-1])
+    np.testing.assert_allclose(plain.log_weights, compiled.log_weights, rtol=1e-10)
+    np.testing.assert_array_equal(plain.action, compiled.action)
+
+
+def test_the_fast_extra_is_found_where_it_is_installed():
+    """This installation has numba."""
+    assert find_kernels().__name__ == "actors.search.tree.numba_kernels"
