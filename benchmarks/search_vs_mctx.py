@@ -22,11 +22,10 @@ import numpy as np
 from measuring import interleave, parse_arguments, report, spread
 
 from actors.search.tree import numba_kernels, numpy_kernels
-from actors.search.tree.engine import Expansion
 from actors.search.tree.gumbel_muzero import gumbel_muzero
 from actors.search.tree.kernels import Kernels
 from actors.search.tree.muzero import add_dirichlet_noise, muzero
-from actors.search.tree.tree import Tree, make_tree, write_prior
+from actors.search.tree.tree import Expansion, Tree, make_tree, write_prior
 
 _NUM_STATES, _NUM_ACTIONS, _DISCOUNT = 4_096, 16, 0.97
 _KERNELS = {"numpy": numpy_kernels, "numba": numba_kernels}

@@ -36,11 +36,13 @@ _TASKS = [
     "swimmer",
     "inverted_pendulum",
     "reacher",
+    "cartpole_swingup_latent",
+    "cheetah_run_latent",
 ]
 
 
 def test_there_is_a_preset_for_every_task():
-    """The list of tasks, and the demo; `base` is not one of them."""
+    """The list of tasks, those with a learned model among them, and the demo; `base` is not one."""
     assert preset_names() == sorted([*_TASKS, "demo"])
 
 

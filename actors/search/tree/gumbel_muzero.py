@@ -8,7 +8,7 @@ from actors.search.tree.engine import SearchModel, simulate
 from actors.search.tree.kernels import Kernels, find_kernels
 from actors.search.tree.result import TreeSearchResult, log_softmax, mask_logits
 from actors.search.tree.schedule import considered_visits
-from actors.search.tree.scores import completed_q_values, scaled_values, visit_lag
+from actors.search.tree.scores import visit_lag
 from actors.search.tree.tree import Tree
 from actors.search.tree.widening import Widening
 from distill_rl.checks import check_choice
@@ -68,50 +68,62 @@ def gumbel_muzero(
       ValueError: if the schedule is unknown, or a root has no valid action.
     """
     check_choice("schedule", schedule, SCHEDULES)
-    roots = tree.roots
-    if invalid_actions is None:
-        invalid_actions = np.zeros(gumbel.shape, bool)
-    mask_logits(tree, invalid_actions)
-    num_considered = np.minimum(max_considered, (~invalid_actions).sum(axis=1))
-    table = [considered_visits(m, num_simulations) for m in range(int(num_considered.max()) + 1)]
-    plan = np.array([table[m] for m in num_considered])  # [B, num_simulations]
+    roots, loops = tree.roots, kernels or find_kernels()
+    num_valid = np.full(tree.num_roots, tree.num_actions)
+    if invalid_actions is not None:
+        mask_logits(tree, invalid_actions)
+        num_valid = (~invalid_actions).sum(axis=1)
+    plan = _plan(np.minimum(max_considered, num_valid), num_simulations)
+    logits = tree.prior_logits[roots]
+    noisy_logits = gumbel + logits - logits.max(axis=1, keepdims=True)
 
-    def scaled(nodes: np.ndarray) -> np.ndarray:
-        return scaled_values(tree, nodes, value_scale=value_scale, max_visit_init=max_visit_init)
-
-    loops = kernels or find_kernels()
-
-    def choose(_: Tree, nodes: np.ndarray) -> np.ndarray:
+    def choose(nodes: np.ndarray) -> np.ndarray:
         if widening is None:
             return loops.choose_by_lag(tree, nodes, value_scale, max_visit_init)
-        return widening.restrict(tree, nodes, visit_lag(tree, nodes, scaled(nodes))).argmax(axis=1)
+        _, scaled = loops.complete(tree, nodes, value_scale, max_visit_init)
+        return widening.restrict(tree, nodes, visit_lag(tree, nodes, scaled)).argmax(axis=1)
 
-    def root_scores() -> np.ndarray:
-        logits = tree.prior_logits[roots]
-        scores = gumbel + logits - logits.max(axis=1, keepdims=True) + scaled(roots)
-        return np.where(invalid_actions, -np.inf, np.maximum(_LOW, scores))
-
-    start = 0
-    while start < num_simulations:
-        width = _pass_width(plan, start, tree.edge_visits[roots], invalid_actions, schedule)
+    def root_visits() -> np.ndarray:
         visits = tree.edge_visits[roots]
-        scores = np.where(visits == plan[:, start, None], root_scores(), -np.inf)
+        return visits if invalid_actions is None else np.where(invalid_actions, -1.0, visits)
+
+    start, changed = 0, np.empty(0, np.int64)
+    scaled: np.ndarray | float = 0.0  # before the first pass no action differs in value from another
+    while start < num_simulations:
+        if start > 0:
+            tree.best_edges[changed] = changed * tree.num_actions + choose(changed)
+            _, scaled = loops.complete(tree, roots, value_scale, max_visit_init)
+        visits = root_visits()
+        width = _pass_width(plan, start, visits, schedule)
+        scores = _root_scores(noisy_logits + scaled, visits == plan[:, start, None])
         if width == 1:
             chosen = scores.argmax(axis=1)[:, None]
         else:
             chosen = np.argsort(-scores, axis=1, kind="stable")[:, :width]
         edges = (roots[:, None] * tree.num_actions + chosen).ravel()
-        simulate(tree, model, edges, choose, loops, max_depth)
+        changed = simulate(tree, model, edges, loops, max_depth)
         start += width
-    visits = tree.edge_visits[roots]
-    scores = np.where(visits == visits.max(axis=1, keepdims=True), root_scores(), -np.inf)
-    logits = np.where(invalid_actions, -np.inf, tree.prior_logits[roots] + scaled(roots))
-    return TreeSearchResult(scores.argmax(axis=1), log_softmax(logits), completed_q_values(tree, roots), tree)
+    q_values, scaled = loops.complete(tree, roots, value_scale, max_visit_init)
+    visits = root_visits()
+    scores = _root_scores(noisy_logits + scaled, visits == visits.max(axis=1, keepdims=True))
+    improved = logits + scaled
+    if invalid_actions is not None:
+        improved[invalid_actions] = -np.inf
+    return TreeSearchResult(scores.argmax(axis=1), log_softmax(improved), q_values, tree)
 
 
-def _pass_width(
-    plan: np.ndarray, start: int, visits: np.ndarray, invalid_actions: np.ndarray, schedule: Schedule
-) -> int:
+def _root_scores(scores: np.ndarray, is_candidate: np.ndarray) -> np.ndarray:
+    return np.where(is_candidate, np.maximum(_LOW, scores), -np.inf)
+
+
+def _plan(num_considered: np.ndarray, num_simulations: int) -> np.ndarray:
+    """Returns the schedule of each root, or one row where they are all the same. Shape `[B or 1, n]`."""
+    counts = np.unique(num_considered).tolist()
+    rows = np.array([considered_visits(count, num_simulations) for count in counts])
+    return rows if len(counts) == 1 else rows[np.searchsorted(counts, num_considered)]
+
+
+def _pass_width(plan: np.ndarray, start: int, visits: np.ndarray, schedule: Schedule) -> int:
     """Returns how many of the next simulations of every root may be made at once."""
     if schedule == "sequential":
         return 1
@@ -120,5 +132,5 @@ def _pass_width(
     width = int(run.min())
     if schedule == "rounds" or width == 1:
         return width
-    available = ((visits == plan[:, start, None]) & ~invalid_actions).sum(axis=1)
+    available = (visits == plan[:, start, None]).sum(axis=1)
     return width if (available == width).all() else 1

@@ -45,26 +45,27 @@ def muzero(
     Raises:
       ValueError: if a root has no valid action.
     """
-    roots = tree.roots
+    roots, loops = tree.roots, kernels or find_kernels()
     mask_logits(tree, invalid_actions)
 
-    loops = kernels or find_kernels()
+    def scores(nodes: np.ndarray) -> np.ndarray:
+        found = puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base)
+        return found if widening is None else widening.restrict(tree, nodes, found)
 
-    def choose(_: Tree, nodes: np.ndarray) -> np.ndarray:
+    def choose(nodes: np.ndarray) -> np.ndarray:
         if widening is None:
             return loops.choose_by_puct(tree, nodes, pb_c_init, pb_c_base)
-        return widening.restrict(tree, nodes, score(nodes)).argmax(axis=1)
+        return scores(nodes).argmax(axis=1)
 
-    def score(nodes: np.ndarray) -> np.ndarray:
-        return puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base)
-
-    for _ in range(num_simulations):
+    changed = np.empty(0, np.int64)
+    for simulation in range(num_simulations):
+        if simulation > 0:
+            tree.best_edges[changed] = changed * tree.num_actions + choose(changed)
         if invalid_actions is None:
-            chosen = choose(tree, roots)
+            chosen = choose(roots)
         else:
-            scores = score(roots) if widening is None else widening.restrict(tree, roots, score(roots))
-            chosen = np.where(invalid_actions, -np.inf, scores).argmax(axis=1)
-        simulate(tree, model, roots * tree.num_actions + chosen, choose, loops, max_depth)
+            chosen = np.where(invalid_actions, -np.inf, scores(roots)).argmax(axis=1)
+        changed = simulate(tree, model, roots * tree.num_actions + chosen, loops, max_depth)
     visits = tree.edge_visits[roots]
     with np.errstate(divide="ignore"):
         log_visits = np.log(visits)

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from actors.search.tree.scores import puct, scaled_values, visit_lag
-from actors.search.tree.tree import Tree
+from actors.search.tree.scores import completed_q_values, puct, scaled_values, visit_lag
+from actors.search.tree.tree import Expansion, Tree, write_prior
 
 
 def descend(tree: Tree, root_edges: np.ndarray, max_depth: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -26,6 +26,36 @@ def descend(tree: Tree, root_edges: np.ndarray, max_depth: int | None) -> tuple[
     trace = np.stack(path)  # the sink's edge after the end of a path
     depth = (trace != tree.sink * tree.num_actions).sum(axis=0)
     return trace[depth - 1, np.arange(trace.shape[1])], trace
+
+
+def expand(tree: Tree, edges: np.ndarray, expansion: Expansion) -> np.ndarray:
+    """Writes what the model says about the nodes that edges lead to, new ones mostly.
+
+    The `i`-th simulation of a root makes node `i + 1`, as in mctx; where the edge has a child already, that
+    is written again and the row is left out. States, observations and actions are left to the caller.
+
+    Args:
+      tree: written to.
+      edges: no edge twice. Shape `[M]`.
+      expansion: of these edges.
+
+    Returns:
+      The nodes. Shape `[M]`.
+
+    Raises:
+      ValueError: if a logit is not finite, naming its row.
+    """
+    parents, actions = np.divmod(edges, tree.num_actions)
+    nodes = tree.children[edges]
+    nodes = np.where(nodes == tree.sink, _next_rows(tree, parents // tree.num_nodes), nodes)
+    write_prior(tree, nodes, expansion.prior_logits)
+    tree.raw_values[nodes] = tree.node_values[nodes] = expansion.value
+    tree.node_visits[nodes] += 1.0
+    tree.children[edges] = nodes
+    tree.parent_edges[nodes] = edges
+    tree.rewards[parents, actions] = expansion.reward
+    tree.discounts[parents, actions] = expansion.discount
+    return nodes
 
 
 def back_up(tree: Tree, trace: np.ndarray, leaves: np.ndarray) -> np.ndarray:
@@ -68,15 +98,34 @@ def back_up(tree: Tree, trace: np.ndarray, leaves: np.ndarray) -> np.ndarray:
     return changed[changed != tree.sink]
 
 
+def complete(
+    tree: Tree, nodes: np.ndarray, value_scale: float, max_visit_init: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `completed_q_values` and `scaled_values` of nodes. Shapes `[L, K]`."""
+    q_values = completed_q_values(tree, nodes)
+    scaled = scaled_values(tree, nodes, q_values, value_scale=value_scale, max_visit_init=max_visit_init)
+    return q_values, scaled
+
+
 def choose_by_lag(tree: Tree, nodes: np.ndarray, value_scale: float, max_visit_init: float) -> np.ndarray:
     """Returns the action of the largest `visit_lag` of each node. Shape `[L]`."""
-    scaled = scaled_values(tree, nodes, value_scale=value_scale, max_visit_init=max_visit_init)
+    _, scaled = complete(tree, nodes, value_scale, max_visit_init)
     return visit_lag(tree, nodes, scaled).argmax(axis=1)
 
 
 def choose_by_puct(tree: Tree, nodes: np.ndarray, pb_c_init: float, pb_c_base: float) -> np.ndarray:
     """Returns the action of the largest `puct` of each node. Shape `[L]`."""
     return puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base).argmax(axis=1)
+
+
+def _next_rows(tree: Tree, roots: np.ndarray) -> np.ndarray:
+    """Returns a row for each simulation, in their order at each root, whether it is needed or not."""
+    order = np.argsort(roots, kind="stable")
+    rank = np.empty(len(roots), np.int64)
+    rank[order] = np.arange(len(roots)) - np.searchsorted(roots[order], roots[order])
+    rows = roots * tree.num_nodes + tree.num_simulations[roots] + 1 + rank
+    np.add.at(tree.num_simulations, roots, 1)
+    return rows
 
 
 def _reset_sink(tree: Tree) -> None:

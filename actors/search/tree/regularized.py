@@ -47,11 +47,12 @@ def regularized_search(
     def policy(nodes: np.ndarray) -> np.ndarray:
         return regularized_policy(tree, nodes, exploration=exploration)
 
-    def choose(_: Tree, nodes: np.ndarray) -> np.ndarray:
-        return _draw(policy(nodes), generator)
-
-    for _ in range(num_simulations):
-        simulate(tree, model, roots * tree.num_actions + choose(tree, roots), choose, loops, max_depth)
+    changed = np.empty(0, np.int64)
+    for simulation in range(num_simulations):
+        if simulation > 0:
+            tree.best_edges[changed] = changed * tree.num_actions + _draw(policy(changed), generator)
+        edges = roots * tree.num_actions + _draw(policy(roots), generator)
+        changed = simulate(tree, model, edges, loops, max_depth)
     probs = policy(roots)
     with np.errstate(divide="ignore"):
         log_probs = np.log(probs)

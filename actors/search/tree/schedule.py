@@ -5,10 +5,12 @@ Alg. 2, in the form of mctx: at simulation `t` the visited action is one of thos
 so far.
 """
 
+import functools
 import math
 
 
-def considered_visits(num_considered: int, num_simulations: int) -> list[int]:
+@functools.lru_cache(maxsize=256)
+def considered_visits(num_considered: int, num_simulations: int) -> tuple[int, ...]:
     """Returns the number of visits that the action of each simulation has had before.
 
     Args:
@@ -19,7 +21,7 @@ def considered_visits(num_considered: int, num_simulations: int) -> list[int]:
       `num_simulations` counts; `0, 1, 2, ...` for one action.
     """
     if num_considered <= 1:
-        return list(range(num_simulations))
+        return tuple(range(num_simulations))
     num_rounds = math.ceil(math.log2(num_considered))
     visits = [0] * num_considered
     sequence: list[int] = []
@@ -29,4 +31,4 @@ def considered_visits(num_considered: int, num_simulations: int) -> list[int]:
             sequence += visits[:remaining]
             visits[:remaining] = [count + 1 for count in visits[:remaining]]
         remaining = max(2, remaining // 2)
-    return sequence[:num_simulations]
+    return tuple(sequence[:num_simulations])

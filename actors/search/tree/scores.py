@@ -40,27 +40,32 @@ def completed_q_values(tree: Tree, nodes: np.ndarray) -> np.ndarray:
 
 
 def scaled_values(
-    tree: Tree, nodes: np.ndarray, *, value_scale: float = 0.1, max_visit_init: float = 50.0
+    tree: Tree,
+    nodes: np.ndarray,
+    q_values: np.ndarray,
+    *,
+    value_scale: float = 0.1,
+    max_visit_init: float = 50.0,
 ) -> np.ndarray:
     """Computes `sigma(q)` of Gumbel MuZero: values of all actions of a node, on the scale of logits.
 
-    `sigma(q) = (max_visit_init + max_b n_b) value_scale (q - min q) / (max q - min q)` of the completed
-    values. Source: Danihelka et al. (2022), Eq. (8); rescaling as mctx.
+    `sigma(q) = (max_visit_init + max_b n_b) value_scale (q - min q) / (max q - min q)`. Source: Danihelka et
+    al. (2022), Eq. (8); rescaling as mctx.
 
     Args:
       tree: the tree.
       nodes: shape `[L]`.
+      q_values: their `completed_q_values`. Shape `[L, K]`.
       value_scale: factor of the rescaled values.
       max_visit_init: visits added to the largest number of visits.
 
     Returns:
       Shape `[L, K]`.
     """
-    completed = completed_q_values(tree, nodes)
-    low, high = completed.min(axis=1, keepdims=True), completed.max(axis=1, keepdims=True)
-    rescaled = (completed - low) / np.maximum(high - low, SMALLEST_RANGE)
+    low, high = q_values.min(axis=1, keepdims=True), q_values.max(axis=1, keepdims=True)
     most_visits = tree.edge_visits[nodes].max(axis=1, keepdims=True)
-    return (max_visit_init + most_visits) * value_scale * rescaled
+    scale = (max_visit_init + most_visits) * value_scale / np.maximum(high - low, SMALLEST_RANGE)
+    return np.asarray(scale * (q_values - low))
 
 
 def visit_lag(tree: Tree, nodes: np.ndarray, scaled: np.ndarray) -> np.ndarray:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from actors.search.tree.candidates import CandidatesFn
-from actors.search.tree.engine import Expansion
+from actors.search.tree.tree import Expansion
 from actors.simulators.base import Simulator
 from distill_rl.policies.base import SearchPolicy
 

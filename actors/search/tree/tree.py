@@ -1,6 +1,7 @@
 """The search tree: flat arrays over all roots, with one row too many."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,6 +9,28 @@ from distill_rl.checks import check_shape
 
 LOWEST_LOGIT = float(np.finfo(np.float32).min)
 """Of actions that must not be taken: finite, so that differences of logits stay defined."""
+
+
+class Expansion(NamedTuple):
+    """What a model says about `M` new nodes.
+
+    Attributes:
+      state: shape `[M, S]`.
+      observation: shape `[M, O]`.
+      reward: of the step that led there. Shape `[M]`.
+      discount: of that step; 0 where it ended the episode. Shape `[M]`.
+      actions: candidates from there on, at most as many as at the root. Shape `[M, k, A]`.
+      prior_logits: of these actions. Shape `[M, k]`.
+      value: of the new state. Shape `[M]`.
+    """
+
+    state: np.ndarray
+    observation: np.ndarray
+    reward: np.ndarray
+    discount: np.ndarray
+    actions: np.ndarray
+    prior_logits: np.ndarray
+    value: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -114,7 +137,7 @@ def make_tree(
         raw_values=np.zeros(rows),
         node_values=np.zeros(rows),
         parent_edges=np.full(rows, sink * num_actions),
-        states=np.zeros((rows, *state.shape[1:]), state.dtype),
+        states=np.empty((rows, *state.shape[1:]), state.dtype),
         observations=np.zeros((rows, observation.shape[1]), np.float32),
         actions=np.zeros((rows, num_actions, action_size), actions.dtype),
         children=np.full(rows * num_actions, sink),
@@ -127,47 +150,37 @@ def make_tree(
         best_edges=np.full(rows, sink * num_actions),
         num_simulations=np.zeros(num_roots, np.int64),
     )
-    write_nodes(tree, tree.roots, state, observation, actions, prior_logits, value)
-    tree.node_visits[tree.roots] = 1.0
+    roots = tree.roots
+    tree.states[roots], tree.observations[roots], tree.actions[roots] = state, observation, actions
+    write_prior(tree, roots, prior_logits)
+    tree.raw_values[roots] = tree.node_values[roots] = value
+    tree.node_visits[roots] = 1.0
     return tree
 
 
-def write_nodes(
-    tree: Tree,
-    nodes: np.ndarray,
-    state: np.ndarray,
-    observation: np.ndarray,
-    actions: np.ndarray,
-    prior_logits: np.ndarray,
-    value: np.ndarray,
-) -> None:
-    """Fills in what the model says about some nodes, `k <= K` actions each; the others are never taken.
-
-    Shapes `[L]`, `[L, S]`, `[L, O]`, `[L, k, A]`, `[L, k]`, `[L]`.
-
-    Raises:
-      ValueError: if a logit is not finite, naming its row.
-    """
-    tree.states[nodes] = state
-    tree.observations[nodes] = observation
-    tree.actions[nodes, : actions.shape[1]] = actions
-    write_prior(tree, nodes, prior_logits)
-    tree.raw_values[nodes] = value
-    tree.node_values[nodes] = value
-
-
 def write_prior(tree: Tree, nodes: np.ndarray, prior_logits: np.ndarray) -> None:
-    """Sets the prior of the first `k` actions of some nodes. Shapes `[L]`, `[L, k]`.
+    """Sets the prior of the first `k` actions of some nodes; the others are never taken.
+
+    Shapes `[L]`, `[L, k]`.
 
     Raises:
       ValueError: if a logit is not finite, naming its row.
     """
-    is_finite = np.isfinite(prior_logits).all(axis=1)
-    if not is_finite.all():
-        row = int(is_finite.argmin())
-        raise ValueError(f"`prior_logits` must be finite, got {prior_logits[row]} in row {row}")
+    check_logits(prior_logits)
     count = prior_logits.shape[1]
     tree.prior_logits[nodes, :count] = prior_logits
     weights = np.exp(prior_logits - prior_logits.max(axis=1, keepdims=True))
     tree.prior_probs[nodes, :count] = weights / weights.sum(axis=1, keepdims=True)
     tree.prior_probs[nodes, count:] = 0.0
+
+
+def check_logits(prior_logits: np.ndarray) -> None:
+    """Checks that logits `[L, k]` are finite.
+
+    Raises:
+      ValueError: if one is not, naming its row.
+    """
+    is_finite = np.isfinite(prior_logits)
+    if not is_finite.all():
+        row = int(is_finite.all(axis=1).argmin())
+        raise ValueError(f"`prior_logits` must be finite, got {prior_logits[row]} in row {row}")

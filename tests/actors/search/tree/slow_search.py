@@ -22,7 +22,7 @@ class TableModel:
         return np.tile(np.arange(self.num_actions, dtype=float)[None, :, None], (num_rows, 1, 1))
 
     def expand(self, state, action):
-        from actors.search.tree.engine import Expansion
+        from actors.search.tree.tree import Expansion
 
         s, a = state[:, 0].astype(int), action[:, 0].astype(int)
         n = self.next_state[s, a]

@@ -20,7 +20,7 @@ class Bandit:
         self.q_values = np.asarray(q_values, float)
 
     def expand(self, state, action):
-        from actors.search.tree.engine import Expansion
+        from actors.search.tree.tree import Expansion
 
         rows, count = state[:, 0].astype(int), self.q_values.shape[1]
         zeros = np.zeros(len(rows))

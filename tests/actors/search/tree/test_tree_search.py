@@ -125,7 +125,7 @@ def test_rounds_agree_with_the_rest_within_the_first_round():
 def test_schedule_spends_the_budget_by_halving(num_considered, num_simulations):
     """The order of visits is that of the plain loop, and never runs ahead of itself."""
     found = considered_visits(num_considered, num_simulations)
-    assert found == slow_considered(num_considered, num_simulations)
+    assert list(found) == slow_considered(num_considered, num_simulations)
     assert len(found) == num_simulations and found[0] == 0
 
 
