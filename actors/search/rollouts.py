@@ -128,4 +128,5 @@ def discounted_returns(
 
 def _without_diverged(observation: np.ndarray) -> np.ndarray:
     """Returns observations with zeros in place of what is not finite, for the networks."""
-    return np.where(np.isfinite(observation), observation, np.float32(0.0))
+    is_finite = np.isfinite(observation)
+    return observation if is_finite.all() else np.where(is_finite, observation, np.float32(0.0))

@@ -11,6 +11,7 @@ from dm_control.suite import cheetah, hopper, walker
 
 from actors.simulators.augmented_model import frame_axis, frame_position
 from actors.simulators.dm_control_task import DmControlTask, log_touch, small_control
+from actors.simulators.planar_velocity import PlanarVelocity
 from actors.simulators.task import PhysicsBatch
 from actors.simulators.tolerance import tolerance
 
@@ -22,6 +23,14 @@ class CheetahTask(DmControlTask):
 
     task_names = (("cheetah", "run"),)
     state_sensors = (_SPEED,)
+
+    def configure(self, task: Any) -> None:
+        """Prepares the speed of the centre of mass; the task itself has no settings."""
+        self._velocity = PlanarVelocity(self.model, "torso")
+
+    def fast_state_sensors(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
+        """Returns the velocity of the centre of mass: a whole control step is no more than one substep."""
+        return self._velocity(qpos, qvel)
 
     @classmethod
     def dm_task_type(cls) -> type:

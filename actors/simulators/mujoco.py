@@ -56,6 +56,9 @@ class MujocoSimulator:
         self.control_timestep_sec: float | None = self._substep_sec * task.num_substeps * self._action_repeat
         self._state_columns = SensorColumns(task.model, task.state_sensors)
         self._force_columns = SensorColumns(task.model, task.force_sensors)
+        probe = np.zeros(task.model.nq), np.zeros(task.model.nv)
+        self._has_fast_sensors = task.fast_state_sensors(*probe) is not None
+        self._needs_last_substep = len(self._state_columns) > 0 and not self._has_fast_sensors
         self._resting_state = _physics_state(task.model, mujoco.MjData(task.model))
         # Ends of the parts of a state: physics, warm start, parameters, force sensors, state sensors.
         num_observed = len(self._state_columns) if task.observes_sensors else 0
@@ -101,9 +104,9 @@ class MujocoSimulator:
         return data.sensordata[self._state_columns.indices]
 
     def step(self, state: np.ndarray, action: np.ndarray) -> SimulatorStep:
-        """Steps every state once. Shapes `[M, S]`, `[M, A]`."""
+        """Steps every state once, equal to `rollout` up to rounding. Shapes `[M, S]`, `[M, A]`."""
         check_shape("action", action, (len(state), self.action_size))
-        rollout = self.rollout(state, action[:, None])
+        rollout = self.rollout(state, lambda _step, _observation: action, 1)
         return SimulatorStep(rollout.state, rollout.observation, rollout.reward[:, 0], rollout.discount[:, 0])
 
     def rollout(
@@ -138,7 +141,7 @@ class MujocoSimulator:
             control = self._closed_loop(trajectory, parameters, warmstart, actions, num_steps)
         else:
             control = self._control_fn(actions)
-            self._advance(trajectory, 0, control, warmstart, is_last=True)
+            self._advance(trajectory, 0, control, warmstart, needs_sensors=len(self._state_columns) > 0)
         self.num_steps += len(state) * num_steps * self._action_repeat
         return self._evaluate(trajectory, parameters, control)
 
@@ -157,9 +160,19 @@ class MujocoSimulator:
             action = action_fn(step, self._observe(trajectory, parameters, start))
             check_shape("action", action, (len(warmstart), self.action_size))
             controls.append(self._control_fn(action)[:, None])
-            self._advance(trajectory, start, controls[-1], warmstart, is_last=step == num_steps - 1)
+            is_last = step == num_steps - 1
+            needs_sensors = self._needs_last_substep and (is_last or self.task.observes_sensors)
+            self._advance(trajectory, start, controls[-1], warmstart, needs_sensors)
             warmstart = self._mean_acceleration(trajectory, start + self._action_repeat)
+        if self._has_fast_sensors:
+            qpos, qvel = self._positions_and_velocities(trajectory.states[-1])
+            trajectory.state_sensors[-1] = self.task.fast_state_sensors(qpos, qvel)
         return np.concatenate(controls, axis=1)
+
+    def _positions_and_velocities(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns `[..., nq]` and `[..., nv]` of physics states."""
+        nq, nv = self.task.model.nq, self.task.model.nv
+        return states[..., 1 : 1 + nq], states[..., 1 + nq : 1 + nq + nv]
 
     def _mean_acceleration(self, trajectory: Trajectory, boundary: int) -> np.ndarray:
         """Returns the acceleration over the control step before a boundary. Shape `[M, nv]`."""
@@ -173,9 +186,11 @@ class MujocoSimulator:
         start: int,
         control: np.ndarray,
         warmstart: np.ndarray,
-        is_last: bool,
+        needs_sensors: bool,
     ) -> None:
         """Simulates from boundary `start` in one native call and writes it into the record.
+
+        The state sensors of the last boundary cost a further substep; `needs_sensors` asks for them.
 
         Rows that are lost, and those of actions that are not finite, rest in the model's initial state
         meanwhile: a NaN never enters MuJoCo.
@@ -183,34 +198,38 @@ class MujocoSimulator:
         substeps = self.task.num_substeps
         stop = start + control.shape[1] * self._action_repeat
         last = (stop - start) * substeps
-        is_lost = np.isnan(trajectory.states[start, :, 0])
-        is_invalid = ~np.isfinite(control).all(axis=-1)
-        state = _replace_rows(trajectory.states[start], is_lost, self._resting_state)
+        state = trajectory.states[start]
+        is_lost = np.isnan(state[:, 0])
+        # All at once first: nothing is lost in nearly every step.
+        has_losses = bool(is_lost.any()) or not np.isfinite(control).all()
+        if has_losses:
+            is_invalid = ~np.isfinite(control).all(axis=-1)
+            state = np.where(is_lost[:, None], self._resting_state, state)
+            warmstart = np.where(is_lost[:, None], 0.0, warmstart)
+            control = np.where(is_invalid[..., None], 0.0, control)
         states, sensors = self._native.run(
             state,
-            _replace_rows(warmstart, is_lost, 0.0),
-            _replace_rows(control, is_invalid, 0.0),
+            warmstart,
+            control,
             hold=substeps * self._action_repeat,
-            num_extra=int((is_last or self.task.observes_sensors) and len(self._state_columns) > 0),
+            num_extra=int(needs_sensors),
         )
         ends = slice(substeps - 1, last, substeps)
         trajectory.states[start + 1 : stop + 1] = states[:, ends].swapaxes(0, 1)
         if len(self._force_columns):
-            forces = sensors[:, ends, self._force_columns.indices]
+            forces = sensors[:, ends, self._force_columns.columns]
             trajectory.force_sensors[start + 1 : stop + 1] = forces.swapaxes(0, 1)
         if len(self._state_columns):
-            lagged = sensors[:, ::substeps, self._state_columns.indices].swapaxes(0, 1)
+            lagged = sensors[:, ::substeps, self._state_columns.columns].swapaxes(0, 1)
             trajectory.state_sensors[start : start + len(lagged)] = lagged
-        is_lost_after = is_lost[:, None] | np.logical_or.accumulate(is_invalid, axis=1)
-        is_lost_after = np.repeat(is_lost_after, self._action_repeat, axis=1).swapaxes(0, 1)
-        self._mark_diverged(trajectory.states[start + 1 : stop + 1], state[:, 0], is_lost_after)
-
-    def _mark_diverged(self, states: np.ndarray, start_time: np.ndarray, is_lost: np.ndarray) -> None:
-        """Overwrites with NaN what is known to be lost, `[T, M]`, and what diverged."""
-        seconds = np.arange(1, len(states) + 1)[:, None] * (self.task.num_substeps * self._substep_sec)
-        is_lost = is_lost | is_diverged(states, start_time, seconds)
-        if is_lost.any():
-            states[is_lost] = np.nan
+        after = trajectory.states[start + 1 : stop + 1]
+        seconds = np.arange(1, len(after) + 1)[:, None] * (substeps * self._substep_sec)
+        is_lost_now = is_diverged(after, state[:, 0], seconds)
+        if has_losses:
+            is_lost_after = is_lost[:, None] | np.logical_or.accumulate(is_invalid, axis=1)
+            is_lost_now |= np.repeat(is_lost_after, self._action_repeat, axis=1).swapaxes(0, 1)
+        if is_lost_now.any():
+            after[is_lost_now] = np.nan
 
     def _physics(
         self,
@@ -221,12 +240,12 @@ class MujocoSimulator:
     ) -> PhysicsBatch:
         """Returns the physics at boundaries of a trajectory; leading dimensions `[T, M]`."""
         states = trajectory.states[boundaries]
-        nq, nv = self.task.model.nq, self.task.model.nv
+        qpos, qvel = self._positions_and_velocities(states)
         sensors = trajectory.state_sensors[boundaries]
         return PhysicsBatch(
-            qpos=states[..., 1 : 1 + nq],
-            qvel=states[..., 1 + nq : 1 + nq + nv],
-            parameters=np.broadcast_to(parameters, (*states.shape[:2], parameters.shape[1])),
+            qpos=qpos,
+            qvel=qvel,
+            parameters=_repeat_rows(parameters, len(states)),
             force_sensors=self._force_columns.by_name(trajectory.force_sensors[boundaries]),
             state_sensors=self._state_columns.by_name(sensors) if has_state_sensors else {},
         )
@@ -238,7 +257,9 @@ class MujocoSimulator:
             trajectory, parameters, boundaries, has_state_sensors=self.task.observes_sensors
         )
         observation = self.task.observe(physics)[0].astype(np.float32)
-        observation[np.isnan(trajectory.states[boundary, :, 0])] = np.nan
+        is_lost = np.isnan(trajectory.states[boundary, :, 0])
+        if is_lost.any():
+            observation[is_lost] = np.nan
         return observation
 
     def _evaluate(self, trajectory: Trajectory, parameters: np.ndarray, control: np.ndarray) -> Rollout:
@@ -266,9 +287,11 @@ class MujocoSimulator:
         )
 
 
-def _replace_rows(values: np.ndarray, is_replaced: np.ndarray, fill: np.ndarray | float) -> np.ndarray:
-    """Returns `values` with the marked rows replaced: `values` itself if none is."""
-    return np.where(is_replaced[..., None], fill, values) if is_replaced.any() else values
+def _repeat_rows(parameters: np.ndarray, count: int) -> np.ndarray:
+    """Returns parameters `[M, P]` for each of `count` boundaries. Shape `[count, M, P]`."""
+    if parameters.shape[1] == 0:
+        return np.empty((count, *parameters.shape))
+    return np.broadcast_to(parameters, (count, *parameters.shape))
 
 
 def _physics_state(model: mujoco.MjModel, data: mujoco.MjData) -> np.ndarray:

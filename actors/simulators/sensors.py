@@ -11,6 +11,7 @@ class SensorColumns:
 
     Attributes:
       indices: the columns, sensor after sensor. Shape `[D]`.
+      columns: the same, as a slice where they stand side by side (which is faster to pick).
     """
 
     def __init__(self, model: mujoco.MjModel, names: tuple[str, ...]):
@@ -22,6 +23,9 @@ class SensorColumns:
         ranges = [np.arange(s.adr[0], s.adr[0] + s.dim[0]) for s in map(model.sensor, names)]
         ends = np.cumsum([0, *map(len, ranges)])
         self.indices = np.concatenate([np.zeros(0, int), *ranges])
+        self.columns: slice | np.ndarray = self.indices
+        if len(self.indices) and (np.diff(self.indices) == 1).all():
+            self.columns = slice(int(self.indices[0]), int(self.indices[-1]) + 1)
         self._slices = {
             name: slice(start, stop) for name, start, stop in zip(names, ends[:-1], ends[1:], strict=True)
         }

@@ -69,6 +69,14 @@ class MujocoTask(abc.ABC):
         """Returns the values of `force_sensors` in a live environment, sensor after sensor. Shape `[D]`."""
         return data.sensordata[SensorColumns(model, self.force_sensors).indices]
 
+    def fast_state_sensors(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray | None:
+        """Returns `state_sensors` as functions of positions and velocities, equal to rounding, if it can.
+
+        Where a state is reached by a single step, or in a closed loop, they spare the substep that MuJoCo
+        takes to compute them. Shapes `[..., nq]`, `[..., nv]` to `[..., D]`.
+        """
+        return None
+
     @abc.abstractmethod
     def observe(self, physics: PhysicsBatch) -> np.ndarray:
         """Returns the environment's flat observation. Shape `[..., O]`."""
