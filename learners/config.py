@@ -37,7 +37,7 @@ class DistillationConfig:
     num_noises: int = 1
     """Noise draws for each state of a batch; `energy` compares them with each other, and needs 2."""
     num_ode_steps: int = 8
-    """`endpoint`: evaluations of the closed-form posterior mean along the ODE."""
+    """`endpoint`: evaluations of the posterior mean along the ODE."""
     zero_noise_fraction: float = 0.5
     """`endpoint`: share of a batch trained at zero noise, which is how the policy acts by default."""
     num_noise_levels: int = 10

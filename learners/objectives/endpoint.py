@@ -5,8 +5,6 @@ import dataclasses
 import torch
 from torch import Tensor
 
-from distill_rl.diffusion.samplers import integrate_probability_flow
-from distill_rl.diffusion.schedules import karras_sigmas
 from distill_rl.types import ReferenceSet
 from learners.config import CLOSED_FORM_POSTERIORS, DistillationConfig
 from learners.objectives.base import Denoiser
@@ -25,7 +23,7 @@ class EndpointObjective:
     Attributes:
       is_corrected: weights p*/q (proposal corrected), or p* alone as in Fang & Di, Eq. (1).
       num_noises: noises for each state.
-      num_ode_steps: evaluations of the closed form; noise levels of Heun's method with another estimator.
+      num_ode_steps: evaluations of the posterior mean along the ODE.
       zero_noise_fraction: share of the states (the first ones of the batch) at which all noise is zero. The
         zero-noise action is what acts and what searches follow, and samples never come near zero in many
         dimensions. There the target is the mean of p*, not the end point: that is one candidate, which of
@@ -84,20 +82,18 @@ class EndpointObjective:
     ) -> Tensor:
         """Returns where the ODE carries `sigma_max * noise`. Shape `[B, K, A]`."""
         posterior = self.posterior
-        if posterior is None:
-            return reference_endpoints(
-                batch.actions,
-                log_weights,
-                noise,
-                num_steps=self.num_ode_steps,
-                sigma_min=policy.sigma_min,
-                sigma_max=policy.sigma_max,
-            )
         reference = (batch.actions, batch.log_probs, batch.log_proposals)
 
-        def denoise(x: Tensor, sigma: float) -> Tensor:
-            levels = x.new_full(x.shape[:-1], sigma)
-            return posterior(NoisyReference(*reference, x, levels, x, generator))
+        def denoise(x_sigma: Tensor, sigma: Tensor) -> Tensor:
+            assert posterior is not None
+            return posterior(NoisyReference(*reference, x_sigma, sigma, x_sigma, generator))
 
-        grid = karras_sigmas(self.num_ode_steps, policy.sigma_min, policy.sigma_max)
-        return integrate_probability_flow(denoise, policy.sigma_max * noise, grid)
+        return reference_endpoints(
+            batch.actions,
+            log_weights,
+            noise,
+            num_steps=self.num_ode_steps,
+            sigma_min=policy.sigma_min,
+            sigma_max=policy.sigma_max,
+            denoise_fn=None if posterior is None else denoise,
+        )

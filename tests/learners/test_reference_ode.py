@@ -44,13 +44,13 @@ def test_many_steps_converge_to_an_independent_solver(spread):
 
 
 def test_eight_steps_end_where_many_do():
-    """The default grid: median error below 1 % of the spread, at most 8 % of noises at another candidate."""
+    """The default grid: median error below 0.1 % of the spread, 3 % of noises at another candidate at most."""
     actions, log_weights, noise = _random_sets(300)
     few = reference_endpoints(actions, log_weights, noise, num_steps=8)
     many = reference_endpoints(actions, log_weights, noise, num_steps=200)
     error = (few - many).norm(dim=-1)
-    assert float(error.median()) < 0.01
-    assert float((error > 0.2).float().mean()) < 0.08
+    assert float(error.median()) < 0.001
+    assert float((error > 0.2).float().mean()) < 0.03
 
 
 def test_end_points_hit_candidates_with_their_weights():
@@ -109,3 +109,25 @@ def test_too_few_steps_are_named():
     actions, log_weights, noise = _random_sets(1)
     with pytest.raises(ValueError, match="`num_steps` must be at least 3, got 2"):
         reference_endpoints(actions, log_weights, noise, num_steps=2)
+
+
+def test_another_estimate_can_be_integrated():
+    """Given the closed form itself, end points are the same; given a Gaussian's, those of its own ODE."""
+    actions, log_weights, noise = _random_sets(20)
+
+    def closed_form(x_sigma, sigma):
+        distance = (x_sigma[:, :, None] - actions[:, None]).square().sum(-1)
+        logits = log_weights[:, None] - distance / (2 * sigma[..., None].square())
+        return torch.softmax(logits, dim=-1) @ actions
+
+    plain = reference_endpoints(actions, log_weights, noise, num_steps=8)
+    given = reference_endpoints(actions, log_weights, noise, num_steps=8, denoise_fn=closed_form)
+    # The grids differ, so a noise near the border of two candidates may go to either.
+    assert float((given - plain).norm(dim=-1).quantile(0.9)) < 0.005
+
+    def gaussian(x_sigma, sigma, mean=0.2, std=0.5):
+        variance = sigma[..., None].square()
+        return (std**2 * x_sigma + variance * mean) / (std**2 + variance)
+
+    ends = reference_endpoints(actions, log_weights, noise, num_steps=24, denoise_fn=gaussian)
+    torch.testing.assert_close(ends, 0.2 + 0.5 * noise, rtol=0.02, atol=0.02)
