@@ -24,6 +24,7 @@ from torch import Tensor
 DenoiseFn = Callable[[Tensor, Tensor], Tensor]
 """`(x_sigma [B, K, A], sigma [B, K]) -> E[x | x_sigma] [B, K, A]`."""
 
+_NEARLY_ZERO_TAU = 0.01
 _FIRST_TAU = 0.3
 _LAST_TAU = 8.0
 
@@ -42,9 +43,9 @@ def reference_endpoints(
 
     One evaluation a step: the slope is taken to be linear in `log tau` through the last two grid points, and
     integrated exactly (as in DPM-Solver++(2M), Lu et al. 2022, https://arxiv.org/abs/2211.01095; linear in
-    `tau` itself it overshoots: three times the error). The first step is Heun's, then follows the step to
-    `sigma_min` with the posterior mean held. At the last grid point, `sigma` an eighth of the set's standard
-    deviation, it has chosen its candidate, but candidates closer to each other than that are still averaged.
+    `tau` itself it overshoots). Last comes the step to `sigma_min` with the posterior mean held. At the last
+    grid point, `sigma` an eighth of the set's standard deviation, it has chosen its candidate, but candidates
+    closer to each other than that are still averaged.
 
     Args:
       actions: candidates. Shape `[B, N, A]`.
@@ -53,8 +54,8 @@ def reference_endpoints(
       num_steps: evaluations of the posterior mean; at least 3.
       sigma_min: noise level of the end points, in action units.
       sigma_max: noise level where `sigma_max * noise` lies.
-      denoise_fn: another estimate of the posterior mean to integrate. The set then tells the coordinates only,
-        with the standard deviation of a single one in place of all, since there is no candidate to choose.
+      denoise_fn: another estimate of the posterior mean to integrate. The set then tells the coordinates
+        only, and the standard deviation is that of one dimension: there is no candidate to choose.
 
     Returns:
       End points. Shape `[B, K, A]`.
@@ -64,7 +65,7 @@ def reference_endpoints(
     """
     if num_steps < 3:
         raise ValueError(f"`num_steps` must be at least 3, got {num_steps}")
-    grid = _tau_grid(num_steps - 1)
+    grid = _tau_grid(num_steps if denoise_fn is None else num_steps - 1)
     # Layout [A, N, K, B]: long contiguous rows, so that sums over the short axes A and N are vectorised adds.
     points = actions.permute(2, 1, 0).contiguous()
     logits = torch.log_softmax(log_weights, dim=-1).T.contiguous()
@@ -90,19 +91,23 @@ def reference_endpoints(
         kernel = (y * (tau * v).unsqueeze(1)).sum(dim=0) + (logits - tau**2 * half_norm)
         return (y * torch.softmax(kernel, dim=0)).sum(dim=1)
 
-    # At tau = 0 the slope is the weighted mean of y: zero. So Heun's first step is half its second slope.
-    v_slope = posterior_mean(v, grid[0])
-    v = v + 0.5 * grid[0] * v_slope
-    # Near 0 the slope is in proportion to tau: it rises by itself over one unit of log tau.
-    last_log_step, last_slope = 1.0, torch.zeros_like(v)
+    # At tau = 0 the slope is the weighted mean of y: zero, or what another estimate has there. From there to
+    # the first point it is linear in tau, so it rises by itself over one unit of log tau.
+    first_slope = torch.zeros_like(v)
+    if denoise_fn is not None:
+        first_slope = posterior_mean(v, _NEARLY_ZERO_TAU)
+        v = v + grid[0] * first_slope
+    slope = posterior_mean(v, grid[0])
+    v = v + 0.5 * grid[0] * (slope - first_slope)
+    last_slope, last_log_step = first_slope, 1.0
     for tau, next_tau in itertools.pairwise(grid):
-        step, log_step, slope = next_tau - tau, math.log(next_tau / tau), posterior_mean(v, tau)
+        step, log_step = next_tau - tau, math.log(next_tau / tau)
         rise = (slope - last_slope) / last_log_step  # for each unit of log tau
         v = v + step * slope + (next_tau * log_step - step) * rise
-        last_log_step, last_slope = log_step, slope
-    denoised = posterior_mean(v, grid[-1])
+        last_slope, last_log_step = slope, log_step
+        slope = posterior_mean(v, next_tau)
     remaining = sigma_min * grid[-1] / scale  # sigma_min over the last noise level
-    end = denoised + remaining * (v / grid[-1] - denoised)
+    end = slope + remaining * (v / grid[-1] - slope)
     return (mean + scale * end).permute(2, 1, 0)
 
 

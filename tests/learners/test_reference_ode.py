@@ -44,7 +44,7 @@ def test_many_steps_converge_to_an_independent_solver(spread):
 
 
 def test_eight_steps_end_where_many_do():
-    """The default grid: median error below 0.1 % of the spread, 3 % of noises at another candidate at most."""
+    """The default grid: median error below 0.1 % of the spread, below 3 % of noises elsewhere."""
     actions, log_weights, noise = _random_sets(300)
     few = reference_endpoints(actions, log_weights, noise, num_steps=8)
     many = reference_endpoints(actions, log_weights, noise, num_steps=200)
@@ -129,5 +129,5 @@ def test_another_estimate_can_be_integrated():
         variance = sigma[..., None].square()
         return (std**2 * x_sigma + variance * mean) / (std**2 + variance)
 
-    ends = reference_endpoints(actions, log_weights, noise, num_steps=24, denoise_fn=gaussian)
-    torch.testing.assert_close(ends, 0.2 + 0.5 * noise, rtol=0.02, atol=0.02)
+    ends = reference_endpoints(actions, log_weights, noise, num_steps=12, denoise_fn=gaussian)
+    torch.testing.assert_close(ends, 0.2 + 0.5 * noise, rtol=0, atol=0.03)
