@@ -1,15 +1,15 @@
 """The command `distill-rl`. Commands only read arguments and print; the work is in the modules beside."""
 
-import logging
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from rich.console import Console
 from rich.table import Table
+
+from distill_rl.cli.datasets_app import datasets_app
+from distill_rl.cli.messages import told_in_one_line
 
 # Training renders nothing; without this MuJoCo looks for a display in every process.
 os.environ.setdefault("MUJOCO_GL", "disabled")
@@ -20,6 +20,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+app.add_typer(datasets_app, name="datasets")
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 _SIGNAL_EXIT_BASE = 128  # a shell's convention: 130 for Ctrl-C
@@ -41,7 +43,7 @@ def train(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is there.")] = False,
 ) -> None:
     """Trains a one-step policy, and leaves a run folder with checkpoints, figures and a report."""
-    with _told_in_one_line():
+    with told_in_one_line():
         from distill_rl.cli.arguments import TrainArguments, resolve_sections
         from distill_rl.cli.training import run_training
 
@@ -64,7 +66,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
 ) -> None:
     """Measures the return of a saved policy."""
-    with _told_in_one_line():
+    with told_in_one_line():
         from distill_rl.cli.evaluation import StudentSettings, evaluate_path
 
         settings = StudentSettings(num_steps, noise_scale)
@@ -77,7 +79,7 @@ def evaluate(
 @app.command()
 def report(run: Annotated[Path, typer.Argument(help="Run folder, finished or not.")]) -> None:
     """Draws the figures of a run and writes its report."""
-    with _told_in_one_line():
+    with told_in_one_line():
         from distill_rl.cli.report import write_report
         from distill_rl.storage.run_folder import RunFolder
 
@@ -92,7 +94,7 @@ def reproduce(
     out: Annotated[Path | None, typer.Option(help="Folder; by default results/NAME.")] = None,
 ) -> None:
     """Runs an experiment; writes results.json, table.md and figures. Finished parts are kept."""
-    with _told_in_one_line():
+    with told_in_one_line():
         from distill_rl.cli.reproduce import reproduce as reproduce_experiment
 
         paths = reproduce_experiment(name, scale, out or Path("results") / name, typer.echo)
@@ -123,23 +125,6 @@ def doctor() -> None:
         _console().print(f"{mark} {finding.name}: {finding.detail}{remedy}", highlight=False, soft_wrap=True)
     if any(finding.status == "fail" for finding in findings):
         raise typer.Exit(1)
-
-
-@contextmanager
-def _told_in_one_line() -> Iterator[None]:
-    """Prints mistakes and failures of a run as their message; anything else is a bug and keeps its trace."""
-    from distill_rl.cli.failure import TrainingError
-    from distill_rl.storage.checkpoints import CheckpointError
-
-    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
-    try:
-        yield
-    except (ValueError, CheckpointError) as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(2) from error
-    except TrainingError as error:
-        typer.echo(f"error: {error}", err=True)
-        raise typer.Exit(1) from error
 
 
 def _console() -> Console:

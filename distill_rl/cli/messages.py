@@ -1,0 +1,24 @@
+"""How commands tell what went wrong."""
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import typer
+
+
+@contextmanager
+def told_in_one_line() -> Iterator[None]:
+    """Prints mistakes and failures of a run as their message; anything else is a bug and keeps its trace."""
+    from distill_rl.cli.failure import TrainingError
+    from distill_rl.storage.checkpoints import CheckpointError
+
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
+    try:
+        yield
+    except (ValueError, CheckpointError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
+    except TrainingError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from error

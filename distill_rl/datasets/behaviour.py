@@ -1,0 +1,76 @@
+"""The policy that took the actions of a dataset, where the dataset brings it along."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+_LARGEST = 1.0 - 1e-6
+_LOG_STD_BOUNDS = (-20.0, 2.0)
+
+Layer = tuple[np.ndarray, np.ndarray]
+"""Weight `[out, in]` and bias `[out]`."""
+
+
+@dataclasses.dataclass(frozen=True)
+class BehaviourPolicy:
+    """A squashed Gaussian policy with two ReLU layers, as D4RL stores those of soft actor-critic.
+
+    Attributes:
+      first: first hidden layer.
+      second: second hidden layer.
+      mean: layer of the means.
+      log_std: layer of the logarithms of the standard deviations.
+    """
+
+    first: Layer
+    second: Layer
+    mean: Layer
+    log_std: Layer
+
+    def log_prob(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Returns log-densities: `sum_j log N(u_j; m_j, s_j^2) - log(1 - a_j^2)`, `a = tanh(u)`.
+
+        Source: Haarnoja et al. (2018), "Soft actor-critic", Appendix C.
+
+        Args:
+          observation: shape `[M, O]`.
+          action: in [-1, 1]. Shape `[M, A]`.
+
+        Returns:
+          Shape `[M]`.
+        """
+        mean, log_std = self._parameters(observation)
+        squashed = np.clip(action, -_LARGEST, _LARGEST)
+        z = (np.arctanh(squashed) - mean) * np.exp(-log_std)
+        log_normal = -0.5 * z**2 - log_std - 0.5 * np.log(2.0 * np.pi)
+        return np.asarray((log_normal - np.log1p(-(squashed**2))).sum(axis=-1))
+
+    def act(self, observation: np.ndarray, generator: np.random.Generator | None = None) -> np.ndarray:
+        """Draws actions, or returns the squashed means without a generator. Shapes `[M, O]` to `[M, A]`."""
+        mean, log_std = self._parameters(observation)
+        if generator is not None:
+            mean = mean + np.exp(log_std) * generator.standard_normal(mean.shape)
+        return np.tanh(mean).astype(np.float32)
+
+    def to_json(self) -> dict[str, Any]:
+        """Returns the layers as nested lists."""
+        return {
+            field.name: [array.tolist() for array in getattr(self, field.name)]
+            for field in dataclasses.fields(self)
+        }
+
+    @staticmethod
+    def from_json(layers: dict[str, Any]) -> "BehaviourPolicy":
+        """Builds the policy from what `to_json` returned."""
+        return BehaviourPolicy(
+            **{name: tuple(np.array(array) for array in pair) for name, pair in layers.items()}
+        )
+
+    def _parameters(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        hidden = np.asarray(observation, np.float64)
+        for weight, bias in (self.first, self.second):
+            hidden = np.maximum(hidden @ weight.T + bias, 0.0)
+        mean = hidden @ self.mean[0].T + self.mean[1]
+        log_std = np.clip(hidden @ self.log_std[0].T + self.log_std[1], *_LOG_STD_BOUNDS)
+        return mean, log_std

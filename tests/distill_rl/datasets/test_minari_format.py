@@ -1,0 +1,37 @@
+import numpy as np
+import pytest
+from test_offline_dataset import make_dataset
+
+from distill_rl.datasets.minari_format import read_minari, write_minari
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+
+
+def test_what_is_written_is_read_back():
+    """Actions go through their bounds and back; ends, log-densities and the environment are kept."""
+    dataset = make_dataset(env="Pendulum-v1", action_low=[-2.0, 0.0], action_high=[2.0, 1.0])
+    # What follows a step is where the next one starts.
+    for steps in dataset.episodes():
+        dataset.next_observations[steps][:-1] = dataset.observations[steps][1:]
+    write_minari(dataset, "own/made-v0")
+    found = read_minari("own/made-v0")
+    for name in ("observations", "next_observations", "rewards", "terminals", "episode_ends", "has_next"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(dataset, name), err_msg=name)
+    np.testing.assert_allclose(found.actions, dataset.actions, atol=1e-6)
+    np.testing.assert_allclose(found.behaviour_log_probs, dataset.behaviour_log_probs, atol=1e-5)
+    assert found.metadata["env"] == "Pendulum-v1" and found.metadata["action_low"] == [-2.0, 0.0]
+    write_minari(make_dataset(with_log_probs=False), "own/made-v0")
+    assert read_minari("own/made-v0").behaviour_log_probs is None
+
+
+def test_what_minari_cannot_say_is_refused():
+    """A step without a next observation, and a dataset that is not there."""
+    dataset = make_dataset()
+    dataset.has_next[3] = False
+    with pytest.raises(ValueError, match="`dataset` must know every next observation, got none at step 3"):
+        write_minari(dataset, "own/made-v0")
+    with pytest.raises(ValueError, match="`dataset_id` must be a Minari dataset, got 'own/none-v0'"):
+        read_minari("own/none-v0")
