@@ -134,7 +134,8 @@ def _draw_states(dataset: OfflineDataset) -> Figure:
     starts = dataset.episode_starts[np.searchsorted(dataset.episode_ends, rows, side="right")]
     figure = Figure(figsize=(6.0, 4.6), layout="constrained")
     axis = figure.subplots()
-    points = axis.scatter(*components.T, c=rows - starts, s=2, cmap="viridis", linewidths=0, rasterized=True)
+    first, second = components.T
+    points = axis.scatter(first, second, c=rows - starts, s=2, cmap="viridis", linewidths=0)
     figure.colorbar(points, label="step of the episode").ax.yaxis.set_major_formatter(TICKS)
     axis.set_xlabel("first principal component of states")
     axis.set_ylabel("second")

@@ -63,9 +63,8 @@ class BehaviourPolicy:
     @staticmethod
     def from_json(layers: dict[str, Any]) -> "BehaviourPolicy":
         """Builds the policy from what `to_json` returned."""
-        return BehaviourPolicy(
-            **{name: tuple(np.array(array) for array in pair) for name, pair in layers.items()}
-        )
+        pairs = {name: (np.array(weight), np.array(bias)) for name, (weight, bias) in layers.items()}
+        return BehaviourPolicy(pairs["first"], pairs["second"], pairs["mean"], pairs["log_std"])
 
     def _parameters(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hidden = np.asarray(observation, np.float64)

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -99,7 +100,7 @@ def concatenate(datasets: list[OfflineDataset], name: str) -> OfflineDataset:
     """
     if not datasets:
         raise ValueError("`datasets` must hold at least one, got none")
-    arrays: dict[str, np.ndarray | None] = {}
+    arrays: dict[str, Any] = {}
     for array_name in ARRAYS:
         parts = [getattr(dataset, array_name) for dataset in datasets]
         arrays[array_name] = None if any(part is None for part in parts) else np.concatenate(parts)
