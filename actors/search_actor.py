@@ -13,7 +13,6 @@ from actors.history import EpisodeHistory, stack_histories
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
 from actors.simulators.base import Simulator
-from actors.simulators.latent import LatentSimulator
 from actors.stepping import best_actions, search_states, step_env
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.types import ReferenceSet
@@ -126,9 +125,9 @@ class SearchActor:
         for step in range(num_steps):
             self._start_missing_episodes(step)
             self._redraw_mixed()
-            reference_set = self._search(policy, policy_version)
+            searched, reference_set = self._search(policy, policy_version)
             metrics.append(_diagnostics(self.operator))
-            actions = self._choose_actions(policy, reference_set)
+            actions = self._choose_actions(policy, searched, reference_set)
             is_labelled = np.isfinite(reference_set.value) & np.isfinite(reference_set.policy_value)
             for index, slot in enumerate(self._slots):
                 record, is_sound = _step_slot(slot, actions[index])
@@ -215,14 +214,15 @@ class SearchActor:
     def _draw_student(self) -> bool:
         return bool(self._generator.random() < self.config.student_fraction)
 
-    def _search(self, policy: SearchPolicy, policy_version: int) -> ReferenceSet:
+    def _search(self, policy: SearchPolicy, policy_version: int) -> tuple[np.ndarray, ReferenceSet]:
+        """Returns what the policy acts on, observations or latent states `[num_envs, O]`, and the labels."""
         observation = np.stack([slot.observation for slot in self._slots])
         searched, state = search_states(self.simulator, [slot.env for slot in self._slots], observation)
         found = self.operator.improve(searched, state, policy, self._generator, policy_version)
-        if searched is observation:
-            return found
-        # Latent states grow old as their encoder learns; what is simulated in them is no data of values.
-        return dataclasses.replace(found, observation=observation, transitions=None)
+        if searched is not observation:
+            # Latent states grow old as their encoder learns; what is simulated in them is no data of values.
+            found = dataclasses.replace(found, observation=observation, transitions=None)
+        return searched, found
 
     def _with_history(self, reference_set: ReferenceSet) -> ReferenceSet:
         """Adds the last real steps of every environment."""
@@ -232,15 +232,16 @@ class SearchActor:
         steps = stack_histories(histories, reference_set.actions.shape[2])
         return dataclasses.replace(reference_set, episode_steps=steps)
 
-    def _choose_actions(self, policy: SearchPolicy, reference_set: ReferenceSet) -> np.ndarray:
+    def _choose_actions(
+        self, policy: SearchPolicy, searched: np.ndarray, reference_set: ReferenceSet
+    ) -> np.ndarray:
         """Returns an action for each environment: the best or the student's. Shape `[num_envs, A]`."""
         actions = best_actions(reference_set)
         is_student = np.array([slot.is_student for slot in self._slots])
         if is_student.any():
-            observation = reference_set.observation[is_student]
-            if isinstance(self.simulator, LatentSimulator):
-                observation = self.simulator.encode(observation)
-            actions[is_student] = policy.act(observation, self.config.student_noise_scale, self._generator)
+            actions[is_student] = policy.act(
+                searched[is_student], self.config.student_noise_scale, self._generator
+            )
         return actions
 
 

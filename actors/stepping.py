@@ -79,7 +79,8 @@ def search_states(
 def best_actions(reference_set: ReferenceSet) -> np.ndarray:
     """Returns the candidate of the largest importance weight of each state. Shape `[B, A]`.
 
-    It is the one of the largest value, and the first of those that share it.
+    For most operators it is the one of the largest value, for those that count visits the most visited; the
+    first of those that share it.
     """
     log_weights = reference_set.log_probs - reference_set.log_proposals
     return reference_set.actions[np.arange(len(reference_set)), log_weights.argmax(axis=1)]

@@ -10,8 +10,9 @@ those of the search, which
   calls a policy: none to speak of (`trivial`: what simulator and search alone reach), or the default
   networks.
 
-Tree search (Gumbel MuZero, 50 simulations, 16 candidates) steps every node on its own: where the reward
-reads sensors, each costs a further substep.
+Tree search (Gumbel MuZero, 50 simulations, 16 candidates) steps every node on its own: where a reward reads
+sensors that the task cannot compute itself, each costs a further substep. The humanoid's observations read
+some, so it pays one at every step, in rollouts too.
 
 The time of the search is split by timers around the simulator and the policy, the rest being search maths.
 """

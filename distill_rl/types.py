@@ -26,7 +26,8 @@ class NStepTransitions:
     """Stretches of simulated trajectories along which the policy itself acted.
 
     They are the data of its value function: `V(observation) ~ reward + discount * V(next_observation)`, with
-    a value of `next_observation` that is as new as the learner's own.
+    a value of `next_observation` that is as new as the learner's own. The first stretch of each state starts
+    at the state itself.
 
     Attributes:
       observation: first states. Shape `[B, T, O]`, float32.

@@ -21,10 +21,11 @@ class LatentDistiller(Distiller):
     The model is unrolled along each stretch of an episode, from the encoding of its first observation, and at
     every step compared with what was seen:
 
-        sum_h decay^h [ c |z_h+1 - stop(encode(o_h+1))|^2 + r CE(reward_h) + r BCE(termination_h)
+        sum_h decay^h [ c mean_j (z_h+1 - stop(encode(o_h+1)))_j^2 + r CE(reward_h) + r BCE(termination_h)
                         + v CE(r_h + discount d_h min_q Q(encode(o_h+1), pi(encode(o_h+1)))) ]
 
-    with the averaged networks in the last target. Source: Hansen et al. (2024), "TD-MPC2", Eq. (3) and (4),
+    over the sum of the weights `decay^h` of the steps that there are, with the averaged networks in the last
+    target. Source: Hansen et al. (2024), "TD-MPC2", Eq. (3) and (4),
     https://arxiv.org/abs/2310.16828. The policy is distilled from reference sets as ever; its loss does not
     reach the encoder.
 

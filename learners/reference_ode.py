@@ -27,6 +27,7 @@ DenoiseFn = Callable[[Tensor, Tensor], Tensor]
 _NEARLY_ZERO_TAU = 0.01
 _FIRST_TAU = 0.3
 _LAST_TAU = 8.0
+_LAST_TAU_OF_ESTIMATES = 12.0  # modes narrower than the set have an inside, which is not to be averaged
 
 
 def reference_endpoints(
@@ -65,7 +66,9 @@ def reference_endpoints(
     """
     if num_steps < 3:
         raise ValueError(f"`num_steps` must be at least 3, got {num_steps}")
-    grid = _tau_grid(num_steps if denoise_fn is None else num_steps - 1)
+    grid = _tau_grid(num_steps, _LAST_TAU)
+    if denoise_fn is not None:
+        grid = _tau_grid(num_steps - 1, _LAST_TAU_OF_ESTIMATES)
     # Layout [A, N, K, B]: long contiguous rows, so that sums over the short axes A and N are vectorised adds.
     points = actions.permute(2, 1, 0).contiguous()
     logits = torch.log_softmax(log_weights, dim=-1).T.contiguous()
@@ -74,9 +77,10 @@ def reference_endpoints(
     centred = points - mean
     squared_norm = centred.square().sum(dim=0)
     # The floor keeps the whole grid above `sigma_min` for sets of (nearly) one point.
-    scale = (weights * squared_norm).sum(dim=0).sqrt().clamp_min(sigma_min * _LAST_TAU)
+    scale = (weights * squared_norm).sum(dim=0).sqrt()
     if denoise_fn is not None:
         scale = scale / len(points) ** 0.5
+    scale = scale.clamp_min(sigma_min * grid[-1])
     y = (centred / scale).unsqueeze(2)  # [A, N, 1, B]
     half_norm = (0.5 * squared_norm / scale.square()).unsqueeze(1)  # [N, 1, B]
     logits = logits.unsqueeze(1)
@@ -111,6 +115,6 @@ def reference_endpoints(
     return (mean + scale * end).permute(2, 1, 0)
 
 
-def _tau_grid(num_points: int) -> list[float]:
-    ratio = (_LAST_TAU / _FIRST_TAU) ** (1.0 / (num_points - 1))
+def _tau_grid(num_points: int, last_tau: float) -> list[float]:
+    ratio = (last_tau / _FIRST_TAU) ** (1.0 / (num_points - 1))
     return [_FIRST_TAU * ratio**i for i in range(num_points)]

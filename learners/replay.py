@@ -144,8 +144,9 @@ class ReferenceReplay:
             )
         added = reference_set.to_arrays()
         if added.keys() != self._arrays.keys():
+            differing = sorted({name.partition("/")[0] for name in added.keys() ^ self._arrays.keys()})
             raise ValueError(
-                "`transitions` must be given in all sets or in none, as in the first with "
+                f"`{differing[0]}` must be given in all sets or in none, as in the first with "
                 f"{list(self._arrays)}, got {list(added)}"
             )
         for name, array in self._arrays.items():

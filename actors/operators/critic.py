@@ -23,6 +23,18 @@ class CriticConfig(BoltzmannConfig):
 
     is_temperature_shared: bool = False
 
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+          ValueError: naming the setting, what was expected and what came.
+        """
+        super().__post_init__()
+        if self.is_temperature_shared and self.target_ess is not None:
+            raise ValueError(
+                f"`is_temperature_shared` goes with target_kl, got target_ess={self.target_ess} too"
+            )
+
 
 class Critic(ImprovementOperator):
     """An operator over samples of the policy: `p* ~ pi exp(Q / eta)`.

@@ -294,8 +294,8 @@ class CEM(Planner):
     config: CEMConfig
 
     def _weigh(self, returns: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        worst_first = np.where(np.isfinite(returns), returns, -np.inf)
-        rank = np.argsort(np.argsort(-worst_first, axis=1, kind="stable"), axis=1, kind="stable")
+        ranked = np.where(np.isfinite(returns), returns, -np.inf)
+        rank = np.argsort(np.argsort(-ranked, axis=1, kind="stable"), axis=1, kind="stable")
         is_elite = (rank < self.config.num_elites) & (np.isfinite(returns) | (rank == 0))
         with np.errstate(divide="ignore"):
             return np.log(is_elite / is_elite.sum(axis=1, keepdims=True)), None

@@ -17,7 +17,7 @@ from actors.operators.root_bandit import RootBandit
 from actors.simulators.base import Simulator
 from actors.simulators.factory import make_simulator
 from actors.simulators.none import NoSimulator
-from distill_rl.checks import check_choice
+from distill_rl.checks import check_choice, check_shape
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.types import ReferenceSet
 
@@ -117,10 +117,16 @@ def _check(found: ReferenceSet, observation: np.ndarray, action_size: int) -> No
     """Raises a `ValueError` unless the set is one of these states; NaN values are for the caller."""
     if not isinstance(found, ReferenceSet):
         raise ValueError(f"expected a ReferenceSet, got {type(found).__name__}")
-    if len(found) != len(observation) or found.actions.shape[-1] != action_size:
+    for name, array in found.to_arrays().items():
+        if len(getattr(array, "shape", ())) == 0 or array.shape[0] != len(observation):
+            raise ValueError(
+                f"expected `{name}` of {len(observation)} states, got {getattr(array, 'shape', array)!r}"
+            )
+    if found.actions.shape[-1] != action_size:
         raise ValueError(
-            f"expected {len(observation)} states and {action_size} action dimensions, "
-            f"got `actions` of shape {list(found.actions.shape)}"
+            f"expected {action_size} action dimensions, got `actions` of shape {list(found.actions.shape)}"
         )
+    for name in ("value", "policy_value"):
+        check_shape(name, getattr(found, name), (len(observation),))
     is_kept = np.isfinite(found.value) & np.isfinite(found.policy_value)
     found.map_arrays(lambda array: array[is_kept]).validate()

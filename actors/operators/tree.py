@@ -28,7 +28,7 @@ class TreeConfig(OperatorConfig):
       num_interior_candidates: candidates of the nodes below the root; None for as many as at the root.
       max_depth: steps of a path at most; None for no limit.
       num_transitions: steps of the zero-noise policy in the tree, kept for each state as data of the value
-        function.
+        function; of no use where that action is not offered (`SampledMuZero`).
     """
 
     num_simulations: int = 32
@@ -126,7 +126,9 @@ class TreeOperator(ImprovementOperator):
 
         `value` is `sum_k p*_k Q_k` with completed values. `policy_value` is what the policy's own first
         action is worth by one step of the simulator and the policy's value function, with no credit for the
-        search. `transitions` are steps of the zero-noise policy anywhere in the tree.
+        search. `transitions` are steps of the zero-noise policy anywhere in the tree, if it offers that
+        action. Whoever acts by the set takes the candidate of the largest weight; the action that a search
+        itself would take (`TreeSearchResult.action`) is for its direct callers.
 
         Args:
           observation: shape `[B, O]`, float32.
@@ -185,13 +187,15 @@ class TreeOperator(ImprovementOperator):
     def _policy_value(self, tree: Tree, prior_logits: np.ndarray) -> np.ndarray:
         """Returns `reward + discount * V` of the zero-noise action, or in the mean of the prior. Shape `[B]`.
 
-        Where no such action was visited it is the value the root came with.
+        That mean is over the candidates that were visited. Where there is none, or it diverged, it is the
+        value the root came with.
         """
         roots = tree.roots
         children = tree.children[roots[:, None] * tree.num_actions + np.arange(tree.num_actions)]
         q_values = tree.rewards[roots] + tree.discounts[roots] * tree.raw_values[children]
         # Of the candidates as they were offered, without noise that a search adds.
-        weights = np.exp(log_softmax(prior_logits)) * (tree.edge_visits[roots] > 0)
+        is_sound = (tree.edge_visits[roots] > 0) & np.isfinite(tree.observations[children]).all(axis=2)
+        weights = np.exp(log_softmax(prior_logits)) * is_sound
         if self.offers_zero_noise:
             weights[:, 1:] = 0.0
         total = weights.sum(axis=1)

@@ -12,10 +12,7 @@ import dataclasses
 
 import numpy as np
 
-from actors.search.proposals import tanh_normal_log_prob
-
-_LARGEST_NOMINAL = 0.99
-"""Nominal actions beyond it could hardly be left again: there tanh is flat."""
+from actors.search.proposals import LARGEST_MEDIAN, tanh_shifted_log_prob
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,12 +55,11 @@ def sample_plans(
     shape = (len(nominal), num_plans, *offset_mean.shape[1:])
     offsets = offset_mean[:, None] + scale[:, None] * generator.standard_normal(shape)
     actions = shift_plan(nominal[:, None], offsets, hold_steps)
-    first_median = shift_plan(nominal[:, :1], offset_mean[:, :1], 1)
-    log_proposals = tanh_normal_log_prob(actions[:, :, 0], first_median, scale[:, :1])
+    log_proposals = tanh_shifted_log_prob(actions[:, :, 0], nominal[:, :1], offset_mean[:, :1], scale[:, :1])
     return Plans(actions, offsets, log_proposals)
 
 
 def shift_plan(nominal: np.ndarray, offsets: np.ndarray, hold_steps: int) -> np.ndarray:
     """Returns `tanh(atanh(nominal) + offsets)`, each offset held. Shapes `[..., H, A]`, `[..., G, A]`."""
-    latent = np.arctanh(np.clip(nominal, -_LARGEST_NOMINAL, _LARGEST_NOMINAL))
+    latent = np.arctanh(np.clip(nominal, -LARGEST_MEDIAN, LARGEST_MEDIAN))
     return np.tanh(latent + np.repeat(offsets, hold_steps, axis=-2)[..., : nominal.shape[-2], :])

@@ -57,9 +57,11 @@ class MujocoSimulator:
         self._state_columns = SensorColumns(task.model, task.state_sensors)
         self._force_columns = SensorColumns(task.model, task.force_sensors)
         probe = np.zeros(task.model.nq), np.zeros(task.model.nv)
-        self._has_fast_sensors = task.fast_state_sensors(*probe) is not None
+        # Observations want sensors at every step, which come with the native call anyway.
+        self._has_fast_sensors = not task.observes_sensors and task.fast_state_sensors(*probe) is not None
         self._needs_last_substep = len(self._state_columns) > 0 and not self._has_fast_sensors
-        self._resting_state = _physics_state(task.model, mujoco.MjData(task.model))
+        self._forward_data = mujoco.MjData(task.model)
+        self._resting_state = _physics_state(task.model, self._forward_data)
         # Ends of the parts of a state: physics, warm start, parameters, force sensors, state sensors.
         num_observed = len(self._state_columns) if task.observes_sensors else 0
         parts = (
@@ -98,15 +100,18 @@ class MujocoSimulator:
 
     def _live_state_sensors(self, physics: np.ndarray) -> np.ndarray:
         """Returns the state sensors of a live physics state, which its own model may lack. Shape `[D]`."""
-        data = mujoco.MjData(self.task.model)
-        mujoco.mj_setState(self.task.model, data, physics, FULL_PHYSICS)
-        mujoco.mj_forward(self.task.model, data)
-        return data.sensordata[self._state_columns.indices]
+        mujoco.mj_setState(self.task.model, self._forward_data, physics, FULL_PHYSICS)
+        mujoco.mj_forward(self.task.model, self._forward_data)
+        return self._forward_data.sensordata[self._state_columns.indices]
 
     def step(self, state: np.ndarray, action: np.ndarray) -> SimulatorStep:
         """Steps every state once, equal to `rollout` up to rounding. Shapes `[M, S]`, `[M, A]`."""
         check_shape("action", action, (len(state), self.action_size))
-        rollout = self.rollout(state, lambda _step, _observation: action, 1)
+        trajectory, parameters, warmstart = self._start(state, 1)
+        control = self._control_fn(action)[:, None]
+        self._advance(trajectory, 0, control, warmstart, self._needs_last_substep)
+        self._add_fast_sensors(trajectory)
+        rollout = self._evaluate(trajectory, parameters, control)
         return SimulatorStep(rollout.state, rollout.observation, rollout.reward[:, 0], rollout.discount[:, 0])
 
     def rollout(
@@ -126,24 +131,29 @@ class MujocoSimulator:
         Raises:
           ValueError: if a shape is wrong, or `num_steps` is missing or does not agree with a plan.
         """
-        check_shape("state", state, (None, int(self._ends[-1])))
         if not callable(actions):
             check_shape("actions", actions, (len(state), num_steps, self.action_size))
             num_steps = actions.shape[1]
         if num_steps is None or num_steps < 1:
             raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
-        physics, warmstart, parameters, forces, observed = np.split(state, self._ends[:-1], axis=1)
-        trajectory = Trajectory.allocate(
-            physics, forces, observed, num_steps * self._action_repeat, len(self._state_columns)
-        )
-        trajectory.states[0, ~np.isfinite(state[:, : self._ends[1]]).all(axis=1)] = np.nan
+        trajectory, parameters, warmstart = self._start(state, num_steps)
         if callable(actions):
             control = self._closed_loop(trajectory, parameters, warmstart, actions, num_steps)
         else:
             control = self._control_fn(actions)
             self._advance(trajectory, 0, control, warmstart, needs_sensors=len(self._state_columns) > 0)
-        self.num_steps += len(state) * num_steps * self._action_repeat
         return self._evaluate(trajectory, parameters, control)
+
+    def _start(self, state: np.ndarray, num_steps: int) -> tuple[Trajectory, np.ndarray, np.ndarray]:
+        """Returns a record that starts in `state`, task parameters and warm starts; counts the steps."""
+        check_shape("state", state, (None, int(self._ends[-1])))
+        physics, warmstart, parameters, forces, observed = np.split(state, self._ends[:-1], axis=1)
+        trajectory = Trajectory.allocate(
+            physics, forces, observed, num_steps * self._action_repeat, len(self._state_columns)
+        )
+        trajectory.states[0, ~np.isfinite(state[:, : self._ends[1]]).all(axis=1)] = np.nan
+        self.num_steps += len(state) * num_steps * self._action_repeat
+        return trajectory, parameters, warmstart
 
     def _closed_loop(
         self,
@@ -164,10 +174,14 @@ class MujocoSimulator:
             needs_sensors = self._needs_last_substep and (is_last or self.task.observes_sensors)
             self._advance(trajectory, start, controls[-1], warmstart, needs_sensors)
             warmstart = self._mean_acceleration(trajectory, start + self._action_repeat)
+        self._add_fast_sensors(trajectory)
+        return np.concatenate(controls, axis=1)
+
+    def _add_fast_sensors(self, trajectory: Trajectory) -> None:
+        """Writes the state sensors of the last boundary, where the task computes them itself."""
         if self._has_fast_sensors:
             qpos, qvel = self._positions_and_velocities(trajectory.states[-1])
             trajectory.state_sensors[-1] = self.task.fast_state_sensors(qpos, qvel)
-        return np.concatenate(controls, axis=1)
 
     def _positions_and_velocities(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns `[..., nq]` and `[..., nv]` of physics states."""

@@ -12,7 +12,6 @@ from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 
 from actors.runner import make_config_env
-from actors.simulators import make_simulator
 from distill_rl.algorithms.backpressure import BoundedQueue
 from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.fragment_gate import FragmentGate
@@ -22,6 +21,8 @@ from distill_rl.algorithms.loop_metrics import LoopMetrics
 from distill_rl.algorithms.sampling import Fragment, LocalSampler, RemoteSampler
 from distill_rl.algorithms.update_ratio import UpdateRatio
 from distill_rl.algorithms.weight_store import WeightStore
+from distill_rl.networks.distill_networks import make_networks
+from distill_rl.networks.world_model import WorldModelConfig
 from learners.config import DistillationConfig
 from learners.learner import LearnerReport, reshard_replays
 
@@ -321,9 +322,13 @@ class Distill(Algorithm):
 
 
 def _probe_env(config: DistillConfig) -> str:
-    """Builds the environment and its simulator once, and returns the simulator's description."""
+    """Builds the environment, and what searches will step, once; returns the simulator's description."""
     env = make_config_env(config)
     try:
-        return make_simulator(env).description
+        assert env.observation_space.shape is not None and env.action_space.shape is not None
+        observation_size, action_size = env.observation_space.shape[0], env.action_space.shape[0]
+        settings = {"hidden_sizes": (1,)}
+        networks = make_networks(observation_size, action_size, settings, config.part(WorldModelConfig))
+        return config.make_operator(env, networks).simulator.description
     finally:
         env.close()

@@ -1,8 +1,8 @@
-"""The configuration of `Distill`: RLlib's, with the sections `search`, `distillation` and `loop`."""
+"""The configuration of `Distill`: RLlib's, with sections of our own."""
 
 import dataclasses
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, Self, TypeVar, cast
 
 import gymnasium as gym
@@ -47,6 +47,13 @@ _ELSEWHERE = {
 }
 
 
+_WITHOUT_MODEL = (
+    ("search", "num_simulator_threads"),
+    ("search", "num_transitions"),
+    ("distillation", "value_loss_weight"),
+)
+"""Options about simulators, and about the value network, which a learned model replaces."""
+
 _NETWORK_OPTIONS = ("hidden_sizes", "sigma_min", "sigma_max", "sigma_data")
 
 
@@ -69,24 +76,28 @@ def section_parts(section: str, options: Mapping[str, Any]) -> tuple[type, ...]:
     return (*parts, find_operator(operator).config_type)
 
 
-def merge_options(section: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns old options overridden by new ones, less what only an operator has that is replaced.
+def forgotten_options(names: Iterable[str], old_operator: str | None, new_operator: str | None) -> list[str]:
+    """Returns those options of the section `search` that a new operator does not have.
+
+    Args:
+      names: of the options set so far.
+      old_operator: the operator they were set for; None for the default.
+      new_operator: the operator named now; None for the same as before.
 
     Raises:
       ValueError: if an operator is unknown.
     """
-    merged = {**old, **new}
-    if section == "search" and merged.get("operator") != old.get("operator"):
-        parts = section_parts(section, merged)
-        known = {field.name for part in parts for field in dataclasses.fields(part)}
-        merged = {name: value for name, value in merged.items() if name in known or name in new}
-    return merged
+    if new_operator is None or new_operator == (old_operator or OperatorChoice.operator):
+        return []
+    parts = section_parts("search", {"operator": new_operator})
+    known = {field.name for part in parts for field in dataclasses.fields(part)}
+    return [name for name in names if name not in known]
 
 
 class DistillConfig(AlgorithmConfig):
     """Configures `Distill`.
 
-    Beside RLlib's own sections there are three of ours; each takes the fields of frozen dataclasses as
+    Beside RLlib's own sections there are four of ours; each takes the fields of frozen dataclasses as
     keyword arguments, and refuses every other name:
 
     * `search`: `OperatorChoice`, the settings of the operator it names (`RootBanditConfig` unless told
@@ -230,6 +241,15 @@ class DistillConfig(AlgorithmConfig):
                 "`rollout_fragment_length` must be an integer of at least 1, got "
                 f"{self.rollout_fragment_length!r}"
             )
+        if self.part(WorldModelConfig).enabled:
+            for section, name in _WITHOUT_MODEL:
+                if name in getattr(self, f"{section}_options"):
+                    raise ValueError(f"`{section}.{name}` is not used with a learned model; leave it out")
+        elif self.part(OperatorChoice).operator == "critic":
+            raise ValueError(
+                "`search.operator` critic needs values of actions, which a learned model has; set "
+                "world_model(enabled=True)"
+            )
         # Estimators that call p* as a function are refused here: a search knows it at its candidates only.
         make_objective(self.part(DistillationConfig))
 
@@ -253,7 +273,11 @@ class DistillConfig(AlgorithmConfig):
         return super()._model_config_auto_includes | own
 
     def _set_options(self, section: str, options: dict[str, Any]) -> Self:
-        merged = merge_options(section, getattr(self, f"{section}_options"), options)
+        old = dict(getattr(self, f"{section}_options"))
+        if section == "search":
+            for name in forgotten_options(list(old), old.get("operator"), options.get("operator")):
+                del old[name]
+        merged = old | options
         parts = section_parts(section, merged)
         check_options(section, merged, parts)
         if not any(map(is_search_space, merged.values())):

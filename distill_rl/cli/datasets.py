@@ -11,8 +11,8 @@ from distill_rl.cli.plots import STYLE, TICKS
 from distill_rl.datasets.d4rl import read_d4rl
 from distill_rl.datasets.minari_format import read_minari
 from distill_rl.datasets.offline_dataset import OfflineDataset
-from distill_rl.datasets.scores import find_reference_score, normalized_score
-from distill_rl.datasets.store import datasets_folder, save_dataset
+from distill_rl.datasets.scores import REFERENCE_SCORES, normalized_score
+from distill_rl.datasets.store import dataset_path, save_dataset
 
 _D4RL_SUFFIXES = (".hdf5", ".h5")
 _MOST_SHOWN_STATES = 50_000
@@ -28,7 +28,7 @@ class DatasetFacts:
       source: where it came from.
       num_episodes: episodes.
       num_steps: steps.
-      num_transitions: steps whose next observation is known.
+      num_transitions: steps to learn from by their next observation.
       num_terminals: episodes that the environment ended.
       observation_size: `O`.
       action_size: `A`.
@@ -71,14 +71,10 @@ class DatasetFacts:
 
 
 def describe(dataset: OfflineDataset) -> DatasetFacts:
-    """Returns what a dataset holds.
-
-    Raises:
-      ValueError: if its name looks like one of D4RL's but is not.
-    """
+    """Returns what a dataset holds."""
     returns = dataset.episode_returns()
     name = str(dataset.metadata["name"])
-    reference = find_reference_score(name)
+    reference = REFERENCE_SCORES.get(name)
     mean_return = float(returns.mean())
     return DatasetFacts(
         name=name,
@@ -93,7 +89,7 @@ def describe(dataset: OfflineDataset) -> DatasetFacts:
         mean_return=mean_return,
         score=None if reference is None else normalized_score(mean_return, reference),
         has_log_probs=dataset.behaviour_log_probs is not None,
-        has_policy="behaviour_policy" in dataset.metadata,
+        has_policy=dataset.behaviour_policy is not None,
     )
 
 
@@ -144,7 +140,12 @@ def _draw_states(dataset: OfflineDataset) -> Figure:
 
 
 def import_from(
-    source: str, name: str | None = None, max_episode_steps: int | None = None, download: bool = False
+    source: str,
+    name: str | None = None,
+    *,
+    max_episode_steps: int | None = None,
+    download: bool = False,
+    overwrite: bool = False,
 ) -> Path:
     """Imports a dataset into the folder of all datasets.
 
@@ -153,17 +154,22 @@ def import_from(
       name: what to call it; by default the file's name with hyphens, or the id with hyphens for slashes.
       max_episode_steps: see `read_d4rl`.
       download: see `read_minari`.
+      overwrite: whether a dataset of that name is replaced.
 
     Returns:
       The folder of the dataset.
 
     Raises:
-      ValueError: from the readers; nothing is left behind then.
+      ValueError: from the readers, for an option that does not go with the source, or if the name is taken;
+        nothing is left behind then.
     """
-    if source.endswith(_D4RL_SUFFIXES):
-        name = name or Path(source).stem.replace("_", "-")
-        dataset = read_d4rl(source, name, max_episode_steps)
-    else:
-        dataset = read_minari(source, download)
-        name = name or source.replace("/", "-")
-    return save_dataset(dataset, datasets_folder() / name)
+    is_file = source.endswith(_D4RL_SUFFIXES)
+    if is_file and download:
+        raise ValueError("`download` goes with Minari datasets, got an HDF5 file")
+    if not is_file and max_episode_steps is not None:
+        raise ValueError("`max_episode_steps` goes with HDF5 files of D4RL, got a Minari dataset")
+    default = Path(source).stem.replace("_", "-") if is_file else source.replace("/", "-")
+    path = dataset_path(name or default)
+    dataset = read_d4rl(source, path.name, max_episode_steps) if is_file else read_minari(source, download)
+    named = dataclasses.replace(dataset, metadata=dataset.metadata | {"name": path.name})
+    return save_dataset(named, path, overwrite)

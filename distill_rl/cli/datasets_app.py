@@ -25,7 +25,11 @@ def list_datasets() -> None:
             return
         table = Table("dataset", "episodes", "steps", "mean return", "score", "source", box=None)
         for name in names:
-            facts = describe(load_dataset(name))
+            try:
+                facts = describe(load_dataset(name))
+            except ValueError as error:
+                table.add_row(name, "-", "-", "-", "-", str(error))
+                continue
             score = "-" if facts.score is None else f"{facts.score:.1f}"
             cells = (f"{facts.num_episodes:,}", f"{facts.num_steps:,}", f"{facts.mean_return:.1f}", score)
             table.add_row(name, *cells, facts.source)
@@ -40,14 +44,12 @@ def show(
     """Prints what is in a dataset, and draws its returns and the states that it covers."""
     with told_in_one_line():
         from distill_rl.cli.datasets import describe, draw_dataset
-        from distill_rl.datasets.store import datasets_folder, load_dataset
+        from distill_rl.datasets.store import find_dataset, load_dataset
 
         dataset = load_dataset(name)
         for label, text in describe(dataset).lines():
             typer.echo(f"{label:<16} {text}")
-        is_path = (Path(name) / "dataset.json").is_file()
-        folder = out or (Path(name) if is_path else datasets_folder() / name)
-        for path in draw_dataset(dataset, folder):
+        for path in draw_dataset(dataset, out or find_dataset(name)):
             typer.echo(path)
 
 
@@ -61,23 +63,28 @@ def import_dataset(
     download: Annotated[
         bool, typer.Option("--download", help="Fetch a Minari dataset that is not here.")
     ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that name.")] = False,
 ) -> None:
     """Reads a dataset of another format."""
     with told_in_one_line():
         from distill_rl.cli.datasets import import_from
 
-        typer.echo(import_from(source, name, max_episode_steps, download))
+        path = import_from(
+            source, name, max_episode_steps=max_episode_steps, download=download, overwrite=overwrite
+        )
+        typer.echo(path)
 
 
 @datasets_app.command("export")
 def export_dataset(
     name: Annotated[str, typer.Argument(help="Name of a dataset, or its folder.")],
     minari_id: Annotated[str, typer.Argument(help="Id to give it, such as own/hopper/medium-v0.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace one of that id.")] = False,
 ) -> None:
     """Writes a dataset as a Minari dataset of this machine."""
     with told_in_one_line():
         from distill_rl.datasets.minari_format import write_minari
         from distill_rl.datasets.store import load_dataset
 
-        write_minari(load_dataset(name), minari_id)
+        write_minari(load_dataset(name), minari_id, overwrite)
     typer.echo(minari_id)

@@ -46,7 +46,14 @@ _THROUGHPUT = {
     "reference_sets_per_sec": "Reference sets per second",
     "updates_per_sec": "Learner updates per second",
 }
-_LOSSES = {"learner/policy_loss": "Policy loss", "learner/value_loss": "Value loss"}
+_LOSSES = {
+    "learner/policy_loss": "Policy loss",
+    "learner/value_loss": "Value loss",
+    "learner/consistency_loss": "Latent states of the model",
+    "learner/reward_loss": "Rewards of the model",
+    "learner/termination_loss": "Terminations of the model",
+    "learner/action_value_loss": "Values of actions",
+}
 _SEARCH_STATISTICS = {
     "search_effective_sample_size": "Effective sample size of a reference set",
     "search_kl": "KL from proposal to search policy (nats)",

@@ -23,13 +23,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import distill_rl
-from distill_rl.algorithms.distill_config import merge_options
 from distill_rl.checks import check_choice
 
 SIZES = ("laptop", "cluster")
 
 _BASE = "base"
 _SUFFIX = ".yaml"
+_SEARCH = "search"
 
 
 def presets_folder() -> Traversable:
@@ -95,24 +95,24 @@ def dump_sections(sections: dict[str, Any]) -> str:
 
 
 def _merge(layers: list[DictConfig], overrides: Sequence[str]) -> dict[str, Any]:
-    """Merges layers from the first to the last; a preset keeps no option of an operator it replaces."""
-    sections: dict[str, Any] = {}
+    """Merges layers in order; one that names another operator drops the options of the old one."""
+    merged: Any = OmegaConf.create({})
     for layer in (*layers, _read_overrides(overrides)):
-        own = _as_sections(layer)
-        merged = _as_sections(OmegaConf.merge(OmegaConf.create(sections), layer))
-        if "search" in own:
-            merged["search"] = merge_options("search", sections.get("search", {}), own["search"])
-        sections = merged
-    return sections
+        old, new = merged.get(_SEARCH), layer.get(_SEARCH)
+        if isinstance(old, DictConfig) and isinstance(new, DictConfig):
+            # Here and not above: only this needs the operators, and with them Ray.
+            from distill_rl.algorithms.distill_config import forgotten_options
 
-
-def _as_sections(layer: Any) -> dict[str, Any]:
-    sections = OmegaConf.to_container(layer, resolve=True)
+            names = [str(name) for name in old]
+            for name in forgotten_options(names, old.get("operator"), new.get("operator")):
+                del old[name]
+        merged = OmegaConf.merge(merged, layer)
+    sections = OmegaConf.to_container(merged, resolve=True)
     assert isinstance(sections, dict)
-    for name, items in sections.items():
+    for section, items in sections.items():
         if not isinstance(items, dict):
-            raise ValueError(f"section {name!r} must be a mapping of settings, got {items!r}")
-    return {name: items for name, items in sections.items() if isinstance(name, str)}
+            raise ValueError(f"section {section!r} must be a mapping of settings, got {items!r}")
+    return {str(section): items for section, items in sections.items()}
 
 
 def _layers(source: DictConfig, size: str) -> list[DictConfig]:

@@ -1,7 +1,7 @@
 """The policy that took the actions of a dataset, where the dataset brings it along."""
 
 import dataclasses
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -53,18 +53,18 @@ class BehaviourPolicy:
             mean = mean + np.exp(log_std) * generator.standard_normal(mean.shape)
         return np.tanh(mean).astype(np.float32)
 
-    def to_json(self) -> dict[str, Any]:
-        """Returns the layers as nested lists."""
-        return {
-            field.name: [array.tolist() for array in getattr(self, field.name)]
-            for field in dataclasses.fields(self)
-        }
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Returns weights and biases by name, such as `first_weight`."""
+        arrays = {}
+        for field in dataclasses.fields(self):
+            arrays[f"{field.name}_weight"], arrays[f"{field.name}_bias"] = getattr(self, field.name)
+        return arrays
 
     @staticmethod
-    def from_json(layers: dict[str, Any]) -> "BehaviourPolicy":
-        """Builds the policy from what `to_json` returned."""
-        pairs = {name: (np.array(weight), np.array(bias)) for name, (weight, bias) in layers.items()}
-        return BehaviourPolicy(pairs["first"], pairs["second"], pairs["mean"], pairs["log_std"])
+    def from_arrays(arrays: Mapping[str, np.ndarray]) -> "BehaviourPolicy":
+        """Builds the policy from what `to_arrays` returned."""
+        names = [field.name for field in dataclasses.fields(BehaviourPolicy)]
+        return BehaviourPolicy(*((arrays[f"{name}_weight"], arrays[f"{name}_bias"]) for name in names))
 
     def _parameters(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hidden = np.asarray(observation, np.float64)

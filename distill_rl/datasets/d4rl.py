@@ -1,16 +1,16 @@
 """Reads the HDF5 files of D4RL, versions 0 to 2.
 
 Keys: `observations`, `actions`, `rewards`, `terminals`, mostly `timeouts`; version 2 of the MuJoCo sets has
-`infos/action_log_probs` and, for sets of a single policy, that policy under `metadata/policy`.
+`next_observations`, `infos/action_log_probs` and, for sets of a single policy, that policy under
+`metadata/policy`.
 
-As D4RL's own `qlearning_dataset` has it, the next observation is that of the following row, and the last step
-of an episode that ran out of time is no transition: what follows it belongs to another episode. Where a file
-has no `timeouts`, episodes end after the environment's `max_episode_steps`. Source: Fu et al. (2020), "D4RL",
-https://github.com/Farama-Foundation/D4RL.
+Transitions are those of D4RL's own `qlearning_dataset`: every row but the last one of the file and those that
+ran out of time, since what follows them belongs to another episode. Where a file has no `timeouts`, episodes
+end after the environment's `max_episode_steps` (D4RL's own count is off by one after a terminal). Source: Fu
+et al. (2020), "D4RL", https://github.com/Farama-Foundation/D4RL.
 """
 
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -19,7 +19,9 @@ from distill_rl.datasets.behaviour import BehaviourPolicy
 from distill_rl.datasets.offline_dataset import OfflineDataset
 
 _LOG_PROBS = "infos/action_log_probs"
+_NEXT = "next_observations"
 _POLICY = "metadata/policy"
+_POLICY_FORM = {"nonlinearity": "relu", "output_distribution": "tanh_gaussian"}
 _REQUIRED = ("observations", "actions", "rewards", "terminals")
 
 
@@ -41,32 +43,38 @@ def read_d4rl(path: str | Path, name: str, max_episode_steps: int | None = None)
     path = Path(path)
     with _open(path) as file:
         arrays = {key: _read(file, key, path) for key in _REQUIRED}
-        timeouts = _read(file, "timeouts", path) if "timeouts" in file else None
-        log_probs = _read(file, _LOG_PROBS, path) if _LOG_PROBS in file else None
+        extra = {key: _read(file, key, path) for key in ("timeouts", _LOG_PROBS, _NEXT) if key in file}
         policy = _read_policy(file)
-    lengths = {key: len(array) for key, array in arrays.items()}
-    lengths |= {"timeouts": len(timeouts)} if timeouts is not None else {}
+    lengths = {key: len(array) for key, array in (arrays | extra).items()}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"`{path}` must hold arrays of one length, got {lengths}")
     rewards, terminals = arrays["rewards"].reshape(-1), arrays["terminals"].reshape(-1).astype(bool)
+    timeouts = extra.get("timeouts")
+    if timeouts is not None and max_episode_steps is not None:
+        raise ValueError(f"`max_episode_steps` is of no use: `{path}` says where episodes run out of time")
     ends = _episode_ends(terminals, timeouts, max_episode_steps, path)
-    has_next = terminals.copy()
-    has_next |= ~_flags(len(rewards), ends)
+    if timeouts is None:
+        has_run_out = _flags(len(rewards), ends) & ~terminals
+    else:
+        has_run_out = timeouts.reshape(-1).astype(bool)
+    is_transition = ~has_run_out
+    is_transition[-1] = False
     observations = arrays["observations"].astype(np.float32)
-    metadata: dict[str, Any] = {"name": name, "source": f"D4RL file {path.name}"}
-    if policy is not None:
-        metadata["behaviour_policy"] = policy.to_json()
+    # Without the key that of the last step of an episode is not known.
+    following = extra.get(_NEXT, np.concatenate([observations[1:], observations[-1:]]))
+    log_probs = extra.get(_LOG_PROBS)
     return OfflineDataset(
         observations=observations,
         actions=arrays["actions"].astype(np.float32),
         rewards=rewards.astype(np.float32),
-        # Of the last step of an episode it is not known; what terminals lead to is never used.
-        next_observations=np.concatenate([observations[1:], observations[-1:]]),
+        next_observations=following.astype(np.float32),
         terminals=terminals,
-        has_next=has_next,
+        is_transition=is_transition,
         episode_ends=ends,
-        metadata=metadata,
+        metadata={"name": name, "source": f"D4RL file {path.name}"},
+        has_final_observations=_NEXT in extra,
         behaviour_log_probs=None if log_probs is None else log_probs.reshape(-1).astype(np.float32),
+        behaviour_policy=policy,
     ).validate()
 
 
@@ -129,12 +137,19 @@ def _read_policy(file: h5py.File) -> BehaviourPolicy | None:
     """Reads the policy that took the actions, where the file has it in the form that is known."""
     if _POLICY not in file:
         return None
+    policy = file[_POLICY]
+    for key, form in _POLICY_FORM.items():
+        if key not in policy or _text(policy[key][()]) != form:
+            return None
     names = ("fc0", "fc1", "last_fc", "last_fc_log_std")
     try:
         layers = [
-            (np.asarray(file[f"{_POLICY}/{name}/weight"]), np.asarray(file[f"{_POLICY}/{name}/bias"]))
-            for name in names
+            (np.asarray(policy[f"{name}/weight"]), np.asarray(policy[f"{name}/bias"])) for name in names
         ]
     except KeyError:
         return None
     return BehaviourPolicy(*layers)
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

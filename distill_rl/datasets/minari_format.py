@@ -1,5 +1,7 @@
 """Reads and writes Minari datasets. Source: https://minari.farama.org."""
 
+import re
+import warnings
 from typing import Any
 
 import gymnasium as gym
@@ -11,6 +13,8 @@ from distill_rl.datasets.offline_dataset import OfflineDataset, normalize_action
 
 LOG_PROB_INFO = "behaviour_log_prob"
 """Key of the log-density of each action, among the infos of a step."""
+
+_ID = re.compile(r"([\w.-]+/)*[\w.-]+-v\d+")
 
 
 def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
@@ -27,9 +31,12 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
       ValueError: if it is not there, its observations are no vectors or its actions no bounded box, or an
         episode has no end.
     """
+    _check_id(dataset_id)
     try:
         source = minari.load_dataset(dataset_id, download=download)
-    except (FileNotFoundError, OSError, ValueError) as error:
+    except ImportError as error:
+        raise ValueError(f"`download` needs more packages, `pip install 'minari[hf]'`: {error}") from error
+    except (KeyError, OSError, ValueError) as error:
         raise ValueError(f"`dataset_id` must be a Minari dataset, got {dataset_id!r}: {error}") from error
     observation_space, action_space = source.observation_space, source.action_space
     if not isinstance(observation_space, gym.spaces.Box) or len(observation_space.shape) != 1:
@@ -37,35 +44,21 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
     if not isinstance(action_space, gym.spaces.Box) or len(action_space.shape) != 1:
         raise ValueError(f"`{dataset_id}` must have actions in a box, got {action_space}")
     parts: dict[str, list[np.ndarray]] = {}
-    ends, total = [], 0
-    has_log_probs = True
-    for episode in source.iterate_episodes():
-        length = len(episode.rewards)
-        if not (episode.terminations[-1] or episode.truncations[-1]):
-            raise ValueError(f"`{dataset_id}` must have episodes with ends, got none in episode {episode.id}")
-        infos = episode.infos or {}
-        has_log_probs &= LOG_PROB_INFO in infos
-        of_episode = {
-            "observations": episode.observations[:-1],
-            "next_observations": episode.observations[1:],
-            "actions": episode.actions,
-            "rewards": episode.rewards,
-            "terminals": episode.terminations,
-        }
-        if has_log_probs:
-            of_episode["log_probs"] = np.asarray(infos[LOG_PROB_INFO])[:length]
-        for name, array in of_episode.items():
-            parts.setdefault(name, []).append(np.asarray(array))
-        total += length
-        ends.append(total)
+    ends: list[int] = []
+    try:
+        for episode in source.iterate_episodes():
+            _add_episode(parts, ends, episode, dataset_id)
+    except (KeyError, OSError) as error:
+        raise ValueError(f"`{dataset_id}` is damaged after episode {len(ends) - 1}: {error}") from error
     if not ends:
         raise ValueError(f"`{dataset_id}` must hold at least one episode, got none")
-    arrays = {name: np.concatenate(part) for name, part in parts.items()}
+    total = ends[-1]
+    arrays = {name: np.concatenate(part) for name, part in parts.items() if len(part) == len(ends)}
     actions, log_probs = normalize_actions(
         arrays["actions"],
         action_space.low,
         action_space.high,
-        arrays["log_probs"] if has_log_probs else None,
+        arrays.get("log_probs"),
     )
     spec = source.env_spec
     return OfflineDataset(
@@ -74,7 +67,7 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
         rewards=arrays["rewards"].astype(np.float32),
         next_observations=arrays["next_observations"].astype(np.float32),
         terminals=arrays["terminals"].astype(bool),
-        has_next=np.ones(total, bool),
+        is_transition=np.ones(total, bool),
         episode_ends=np.array(ends, np.int64),
         metadata={
             "name": dataset_id,
@@ -87,38 +80,89 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
     ).validate()
 
 
-def write_minari(dataset: OfflineDataset, dataset_id: str, **description: Any) -> None:
-    """Writes a dataset as a Minari dataset of this machine; one that is there is replaced.
+def _add_episode(parts: dict[str, list[np.ndarray]], ends: list[int], episode: Any, dataset_id: str) -> None:
+    """Adds the arrays of an episode to their lists, and where it ends."""
+    length = len(episode.rewards)
+    if length == 0 or not (episode.terminations[-1] or episode.truncations[-1]):
+        raise ValueError(f"`{dataset_id}` must have episodes with ends, got none in episode {episode.id}")
+    infos = episode.infos or {}
+    of_episode = {
+        "observations": episode.observations[:-1],
+        "next_observations": episode.observations[1:],
+        "actions": episode.actions,
+        "rewards": episode.rewards,
+        "terminals": episode.terminations,
+    }
+    if LOG_PROB_INFO in infos:
+        of_episode["log_probs"] = np.asarray(infos[LOG_PROB_INFO])[:length]
+    for name, array in of_episode.items():
+        parts.setdefault(name, []).append(np.asarray(array))
+    ends.append(length + (ends[-1] if ends else 0))
+
+
+def _check_id(dataset_id: str) -> None:
+    if not _ID.fullmatch(dataset_id):
+        raise ValueError(f"`dataset_id` must be of the form own/hopper/medium-v0, got {dataset_id!r}")
+
+
+def write_minari(
+    dataset: OfflineDataset, dataset_id: str, overwrite: bool = False, **description: Any
+) -> None:
+    """Writes a dataset as a Minari dataset of this machine.
 
     Args:
-      dataset: every step of whose episodes has a next observation.
+      dataset: whose final observations are known.
       dataset_id: such as `own/hopper/medium-v0`.
+      overwrite: whether one that is there is replaced.
       **description: further arguments of `minari.create_dataset_from_buffers` (author, algorithm name, ...).
 
     Raises:
-      ValueError: if a next observation is missing, which Minari cannot say.
+      ValueError: if final observations are missing, the id is malformed, or there is one already.
     """
-    if not np.asarray(dataset.has_next).all():
-        missing = int(np.flatnonzero(~np.asarray(dataset.has_next))[0])
-        raise ValueError(f"`dataset` must know every next observation, got none at step {missing}")
+    _check_id(dataset_id)
+    if not dataset.has_final_observations:
+        raise ValueError("`dataset` must know what followed the last step of each episode, which it does not")
+    is_there = dataset_id in minari.list_local_datasets()
+    if is_there and not overwrite:
+        raise ValueError(f"`dataset_id` must be free, got {dataset_id!r}; it is replaced with overwrite")
     low = np.asarray(dataset.metadata.get("action_low", -np.ones(dataset.actions.shape[1])), np.float32)
     high = np.asarray(dataset.metadata.get("action_high", np.ones(dataset.actions.shape[1])), np.float32)
+    buffers = _buffers(dataset, low, high)
+    env = dataset.metadata.get("env")
+    if is_there:
+        minari.delete_dataset(dataset_id)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # about fields of the description that are left out
+        minari.create_dataset_from_buffers(
+            dataset_id,
+            buffers,
+            # An environment that is not installed here cannot be described.
+            env=env if env in gym.registry else None,
+            observation_space=gym.spaces.Box(-np.inf, np.inf, (dataset.observations.shape[1],), np.float32),
+            action_space=gym.spaces.Box(low, high, dtype=np.float32),
+            **description,
+        )
+
+
+def _buffers(dataset: OfflineDataset, low: np.ndarray, high: np.ndarray) -> list[EpisodeBuffer]:
+    """Returns the episodes as Minari collects them, with actions within their bounds."""
     half = 0.5 * (high - low)
     buffers = []
     for index, steps in enumerate(dataset.episodes()):
-        observations = np.concatenate([dataset.observations[steps], dataset.next_observations[steps][-1:]])
         terminations = np.asarray(dataset.terminals[steps])
         truncations = np.zeros(len(terminations), bool)
         truncations[-1] = not terminations[-1]
         infos = None
         if dataset.behaviour_log_probs is not None:
-            # Of actions within their bounds; Minari has one more info than steps.
+            # Minari has one more info than steps.
             log_probs = np.asarray(dataset.behaviour_log_probs[steps]) - np.log(half).sum()
             infos = {LOG_PROB_INFO: np.append(log_probs, 0.0).astype(np.float32)}
         buffers.append(
             EpisodeBuffer(
                 id=index,
-                observations=observations,
+                observations=np.concatenate(
+                    [dataset.observations[steps], dataset.next_observations[steps][-1:]]
+                ),
                 actions=np.clip((dataset.actions[steps] + 1.0) * half + low, low, high),
                 rewards=np.asarray(dataset.rewards[steps], np.float64),
                 terminations=terminations,
@@ -126,14 +170,4 @@ def write_minari(dataset: OfflineDataset, dataset_id: str, **description: Any) -
                 infos=infos,
             )
         )
-    shape = (dataset.observations.shape[1],)
-    if dataset_id in minari.list_local_datasets():
-        minari.delete_dataset(dataset_id)
-    minari.create_dataset_from_buffers(
-        dataset_id,
-        buffers,
-        env=dataset.metadata.get("env"),
-        observation_space=gym.spaces.Box(-np.inf, np.inf, shape, np.float32),
-        action_space=gym.spaces.Box(low, high, dtype=np.float32),
-        **description,
-    )
+    return buffers

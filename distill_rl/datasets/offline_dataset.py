@@ -8,6 +8,7 @@ import numpy as np
 from scipy.signal import lfilter
 
 from distill_rl.checks import check_at_least_one, check_finite, check_fraction, check_shape
+from distill_rl.datasets.behaviour import BehaviourPolicy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,10 +23,13 @@ class OfflineDataset:
       rewards: shape `[N]`, float32.
       next_observations: after each step. Shape `[N, O]`, float32.
       terminals: whether the environment ended the episode there, so that nothing follows. Shape `[N]`, bool.
-      has_next: whether the next observation is known; if not, the step is no transition. Shape `[N]`, bool.
+      is_transition: whether the step is one to learn from by its next observation. Shape `[N]`, bool.
       episode_ends: index after the last step of each episode, rising to `N`. Shape `[E]`, int64.
       metadata: plain JSON values: `name`, `source`, and what else is known (`env`, bounds of the actions).
+      has_final_observations: whether the next observations of the last steps of episodes are what followed;
+        if not, something else stands there.
       behaviour_log_probs: log-density of each action under the policy that took it. Shape `[N]`, float32.
+      behaviour_policy: that policy itself.
     """
 
     observations: np.ndarray  # [N, O]
@@ -33,10 +37,12 @@ class OfflineDataset:
     rewards: np.ndarray  # [N]
     next_observations: np.ndarray  # [N, O]
     terminals: np.ndarray  # [N]
-    has_next: np.ndarray  # [N]
+    is_transition: np.ndarray  # [N]
     episode_ends: np.ndarray  # [E]
     metadata: dict[str, Any]
+    has_final_observations: bool = True
     behaviour_log_probs: np.ndarray | None = None  # [N]
+    behaviour_policy: BehaviourPolicy | None = None
 
     def __len__(self) -> int:
         """Returns the number of steps."""
@@ -54,11 +60,30 @@ class OfflineDataset:
 
     @property
     def transition_rows(self) -> np.ndarray:
-        """Steps that are transitions: those whose next observation is known. Shape `[T]`."""
-        return np.flatnonzero(self.has_next)
+        """Steps that are transitions. Shape `[T]`."""
+        return np.flatnonzero(self.is_transition)
 
     def validate(self) -> "OfflineDataset":
-        """Checks shapes, dtypes, ranges and the order of episodes, and returns the dataset itself.
+        """Checks everything that can be wrong, and returns the dataset itself.
+
+        Raises:
+          ValueError: naming the array, what was expected and what came.
+        """
+        self.check_layout()
+        for name, dtype in _DTYPES.items():
+            array = getattr(self, name)
+            if array is not None and dtype == np.float32:
+                check_finite(name, array)
+        largest = float(np.abs(self.actions).max())
+        if largest > 1.0 + 1e-5:
+            raise ValueError(f"`actions` must lie in [-1, 1], got a component of magnitude {largest:.6g}")
+        inside = np.setdiff1d(np.flatnonzero(self.terminals), self.episode_ends - 1)
+        if len(inside):
+            raise ValueError(f"`terminals` must be at ends of episodes only, got one at step {inside[0]}")
+        return self
+
+    def check_layout(self) -> None:
+        """Checks shapes, dtypes, the order of episodes and the metadata: what is seen without reading it all.
 
         Raises:
           ValueError: naming the array, what was expected and what came.
@@ -69,7 +94,7 @@ class OfflineDataset:
             raise ValueError("`observations` must hold at least one step, got none")
         check_shape("actions", self.actions, (num_steps, None))
         check_shape("next_observations", self.next_observations, (num_steps, observation_size))
-        for name in ("rewards", "terminals", "has_next"):
+        for name in ("rewards", "terminals", "is_transition"):
             check_shape(name, getattr(self, name), (num_steps,))
         if self.behaviour_log_probs is not None:
             check_shape("behaviour_log_probs", self.behaviour_log_probs, (num_steps,))
@@ -77,18 +102,12 @@ class OfflineDataset:
             array = getattr(self, name)
             if array is not None and array.dtype != dtype:
                 raise ValueError(f"`{name}` must have dtype {np.dtype(dtype)}, got {array.dtype}")
-            if array is not None and dtype == np.float32:
-                check_finite(name, array)
-        largest = float(np.abs(self.actions).max())
-        if largest > 1.0 + 1e-5:
-            raise ValueError(f"`actions` must lie in [-1, 1], got a component of magnitude {largest:.6g}")
         ends = self.episode_ends
         if not len(ends) or ends[0] < 1 or (np.diff(ends) < 1).any() or ends[-1] != num_steps:
             raise ValueError(f"`episode_ends` must rise from at least 1 to {num_steps}, got {ends}")
-        inside = np.setdiff1d(np.flatnonzero(self.terminals), ends - 1)
-        if len(inside):
-            raise ValueError(f"`terminals` must be at ends of episodes only, got one at step {inside[0]}")
-        return self
+        for key in ("name", "source"):
+            if not isinstance(self.metadata.get(key), str):
+                raise ValueError(f"`metadata` must have a text {key!r}, got {self.metadata.get(key)!r}")
 
     def episodes(self) -> Iterator[slice]:
         """Yields the steps of each episode."""
@@ -141,7 +160,7 @@ _DTYPES: dict[str, Any] = {
     "rewards": np.float32,
     "next_observations": np.float32,
     "terminals": np.bool_,
-    "has_next": np.bool_,
+    "is_transition": np.bool_,
     "episode_ends": np.int64,
     "behaviour_log_probs": np.float32,
 }

@@ -4,10 +4,7 @@ Source: Fu et al. (2020), "D4RL: Datasets for deep data-driven reinforcement lea
 https://arxiv.org/abs/2004.07219, and the tables of its repository (https://github.com/Farama-Foundation/D4RL).
 """
 
-import re
 from typing import NamedTuple
-
-from distill_rl.checks import nearest
 
 
 class ReferenceScore(NamedTuple):
@@ -67,21 +64,7 @@ REFERENCE_SCORES: dict[str, ReferenceScore] = {
     for kind in kinds
     for version in versions
 }
-"""Of every dataset of D4RL that has one."""
-
-
-def find_reference_score(name: str) -> ReferenceScore | None:
-    """Returns the reference of a dataset of D4RL, None for any other name.
-
-    Raises:
-      ValueError: for a name that looks like one of D4RL's but is not, naming the nearest.
-    """
-    if name in REFERENCE_SCORES:
-        return REFERENCE_SCORES[name]
-    families = {env for env, _, _ in _FAMILIES}
-    if re.fullmatch(r"[a-z0-9-]+-v[0-9]+", name) and name.split("-")[0] in families:
-        raise ValueError(f"`name` must be a dataset of D4RL, got {name!r}{nearest(name, REFERENCE_SCORES)}")
-    return None
+"""By name, of every dataset of D4RL that has one."""
 
 
 def normalized_score(episode_return: float, reference: ReferenceScore) -> float:

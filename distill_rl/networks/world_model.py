@@ -2,8 +2,8 @@
 
 Source: Hansen et al. (2024), "TD-MPC2: Scalable, robust world models for continuous control", Section 3.1 and
 Appendix A, https://arxiv.org/abs/2310.16828. Departures: terminations are predicted too (as in its later
-versions); two value functions instead of five, and narrower layers, for learners on a CPU; SiLU for Mish as
-in every network here.
+versions); two value functions instead of five, without dropout, and narrower layers, for learners on a CPU;
+one learning rate for all parts; SiLU for Mish as in every network here.
 """
 
 import dataclasses
@@ -15,6 +15,8 @@ from distill_rl.checks import check_at_least_one, check_fraction, check_positive
 from distill_rl.networks.discrete_regression import SymlogHistogram
 from distill_rl.networks.mlp import MLP
 from distill_rl.networks.normalizer import RunningNormalizer
+
+_FIRST_TERMINATION_LOGIT = -3.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -81,6 +83,12 @@ def simplicial_norm(x: torch.Tensor, group_size: int) -> torch.Tensor:
     return torch.softmax(groups, dim=-1).flatten(-2)
 
 
+def _to_latent(input_size: int, config: WorldModelConfig) -> nn.Sequential:
+    """Returns a network to latent states, normalised so that `simplicial_norm` does not saturate."""
+    mlp = MLP(input_size, config.model_hidden_sizes, config.latent_size)
+    return nn.Sequential(mlp, nn.LayerNorm(config.latent_size))
+
+
 class Encoder(nn.Module):
     """Maps observations to latent states.
 
@@ -94,7 +102,7 @@ class Encoder(nn.Module):
         self.observation_size = observation_size
         self.config = config
         self.normalizer = RunningNormalizer(observation_size)
-        self.mlp = MLP(observation_size, config.model_hidden_sizes, config.latent_size)
+        self.mlp = _to_latent(observation_size, config)
 
     def forward(self, observation: torch.Tensor) -> torch.Tensor:
         """Returns latent states. Shapes `[..., O]` to `[..., Z]`."""
@@ -114,9 +122,13 @@ class WorldModel(nn.Module):
         self.config = config
         self.histogram = SymlogHistogram()
         joint_size, hidden_sizes = config.latent_size + action_size, config.model_hidden_sizes
-        self.dynamics = MLP(joint_size, hidden_sizes, config.latent_size)
+        self.dynamics = _to_latent(joint_size, config)
         self.reward = MLP(joint_size, hidden_sizes, self.histogram.num_bins, output_scale=0.0)
-        self.termination = MLP(joint_size, hidden_sizes[-1:], 1)
+        # Nothing ends before an end was seen.
+        self.termination = MLP(joint_size, hidden_sizes[-1:], 1, output_scale=0.0)
+        output = self.termination[-1]
+        assert isinstance(output, nn.Linear)
+        nn.init.constant_(output.bias, _FIRST_TERMINATION_LOGIT)
         self.values = nn.ModuleList(
             MLP(joint_size, hidden_sizes, self.histogram.num_bins, output_scale=0.0)
             for _ in range(config.num_values)

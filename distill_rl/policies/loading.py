@@ -1,6 +1,5 @@
 """Saved policies: `policy.safetensors` and `policy.json` in a folder, read without Ray and without pickle."""
 
-import dataclasses
 import hashlib
 import json
 from pathlib import Path
@@ -14,12 +13,15 @@ import torch
 from distill_rl.networks.world_model import Encoder, WorldModelConfig
 from distill_rl.policies.consistency import ConsistencyPolicy
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""1 had no encoders."""
+
 _WEIGHTS_NAME = "policy.safetensors"
 _DESCRIPTION_NAME = "policy.json"
 _SUBFOLDER = "policy"
 _LATEST_NAME = "latest"
 _ENCODER_PREFIX = "encoder."
+_ENCODER = ("observation_size", "latent_size", "group_size", "model_hidden_sizes")
 _ARCHITECTURE = ("observation_size", "action_size", "hidden_sizes", "sigma_min", "sigma_max", "sigma_data")
 
 
@@ -134,6 +136,8 @@ def load_policy(path: str | Path) -> LoadedPolicy:
         weights = safetensors.torch.load(content)
         of_encoder = {name: weights.pop(name) for name in list(weights) if name.startswith(_ENCODER_PREFIX)}
         policy.load_state_dict(weights)
+        if (encoder is None) != (not of_encoder):
+            raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: one of them has an encoder")
         if encoder is not None:
             encoder.load_state_dict({n.removeprefix(_ENCODER_PREFIX): of_encoder[n] for n in of_encoder})
             encoder.eval().requires_grad_(False)
@@ -143,16 +147,16 @@ def load_policy(path: str | Path) -> LoadedPolicy:
 
 
 def _describe_encoder(encoder: Encoder) -> dict[str, Any]:
-    return {
-        "observation_size": encoder.observation_size,
-        "world_model": dataclasses.asdict(encoder.config),
-    }
+    """Returns what the encoder is built from; how its model was trained does not matter any more."""
+    settings = {name: getattr(encoder.config, name) for name in _ENCODER[1:]}
+    return {"observation_size": encoder.observation_size, **settings}
 
 
 def _build_encoder(description: dict[str, Any] | None) -> Encoder | None:
     if description is None:
         return None
-    return Encoder(description["observation_size"], WorldModelConfig(**description["world_model"]))
+    settings = WorldModelConfig(**{name: description[name] for name in _ENCODER[1:]})
+    return Encoder(description["observation_size"], settings)
 
 
 def find_policy_folder(path: str | Path) -> Path:
@@ -183,10 +187,12 @@ def _read_description(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"`{path}` is damaged: {error}") from error
     version = description.get("format_version") if isinstance(description, dict) else None
-    if version != FORMAT_VERSION:
-        raise ValueError(f"`{path}` must have format version {FORMAT_VERSION}, got {version}")
+    if version not in (1, FORMAT_VERSION):
+        raise ValueError(f"`{path}` must have a format version up to {FORMAT_VERSION}, got {version}")
     missing = [name for name in ("architecture", "weights_sha256", "metadata") if name not in description]
     missing += [name for name in _ARCHITECTURE if name not in description.get("architecture", {})]
+    encoder = description.get("encoder")
+    missing += [f"encoder {name}" for name in _ENCODER if encoder is not None and name not in encoder]
     if missing:
         raise ValueError(f"`{path}` is damaged: it lacks {', '.join(missing)}")
     return description

@@ -38,7 +38,7 @@ class ConsistencyModule(TorchRLModule):
         """
         observation_size = _vector_size("observation_space", self.observation_space)
         action_size = _vector_size("action_space", self.action_space)
-        world_model = WorldModelConfig(**self.model_config["world_model"])
+        world_model = WorldModelConfig(**self.model_config.get("world_model", {}))
         self.networks = make_networks(
             observation_size, action_size, self.model_config["networks"], world_model
         )

@@ -30,10 +30,8 @@ class TorchSearchPolicy:
     @torch.inference_mode()
     def value(self, observation: np.ndarray) -> np.ndarray:
         """Returns the value of each observation. Shapes `[M, O]` to `[M]`, float32."""
-        networks = self._networks
-        if isinstance(networks, LatentNetworks):
-            return networks.value(_as_tensor(observation)).numpy()
-        return networks.value.value(_as_tensor(observation)).numpy()
+        assert isinstance(self._networks, DistillNetworks)
+        return self._networks.value.value(_as_tensor(observation)).numpy()
 
 
 class LatentSearchPolicy(TorchSearchPolicy):
@@ -58,6 +56,11 @@ class LatentSearchPolicy(TorchSearchPolicy):
         return self._latent.policy.action_size
 
     @torch.inference_mode()
+    def value(self, observation: np.ndarray) -> np.ndarray:
+        """Returns the value of the policy's zero-noise action. Shapes `[M, Z]` to `[M]`, float32."""
+        return self._latent.value(_as_tensor(observation)).numpy()
+
+    @torch.inference_mode()
     def q_value(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Returns the value of actions. Shapes `[M, Z]`, `[M, A]` to `[M]`, float32."""
         return self._latent.world_model.q_value(_as_tensor(observation), _as_tensor(action)).numpy()
@@ -78,7 +81,6 @@ def make_search_policy(networks: StudentNetworks) -> TorchSearchPolicy:
     """Returns the policy of a search over some networks."""
     if isinstance(networks, LatentNetworks):
         return LatentSearchPolicy(networks)
-    assert isinstance(networks, DistillNetworks)
     return TorchSearchPolicy(networks)
 
 

@@ -17,14 +17,16 @@ def _own_folders(tmp_path, monkeypatch):
 def _d4rl_file(path, num_episodes=6, length=20):
     total = num_episodes * length
     generator = np.random.default_rng(0)
-    terminals = np.zeros(total, bool)
-    terminals[length - 1 :: length] = True
+    terminals, timeouts = np.zeros(total, bool), np.zeros(total, bool)
+    terminals[length - 1 :: 2 * length] = True
+    timeouts[2 * length - 1 :: 2 * length] = True
     with h5py.File(path, "w") as file:
         file["observations"] = generator.normal(size=(total, 4)).astype(np.float32)
+        file["next_observations"] = generator.normal(size=(total, 4)).astype(np.float32)
         file["actions"] = generator.uniform(-1, 1, (total, 2)).astype(np.float32)
         file["rewards"] = np.ones(total, np.float32)
         file["terminals"] = terminals
-        file["timeouts"] = np.zeros(total, bool)
+        file["timeouts"] = timeouts
         file["infos/action_log_probs"] = np.zeros(total, np.float32)
     return path
 
@@ -41,13 +43,16 @@ def test_a_file_is_imported_shown_exported_and_imported_again(tmp_path):
     assert code == 0 and (tmp_path / "datasets" / "hopper-medium-v2" / "dataset.json").is_file()
     assert output.strip().endswith("hopper-medium-v2")
     code, output = _run("show", "hopper-medium-v2")
-    assert code == 0 and "120, 120 of them transitions" in output and "score 1.2" in output
+    assert code == 0 and "120, 117 of them transitions" in output and "score 1.2" in output
     assert "of every action" in output
     assert (tmp_path / "datasets" / "hopper-medium-v2" / "states.png").stat().st_size > 5_000
     code, output = _run("export", "hopper-medium-v2", "own/hopper/medium-v0")
     assert code == 0, output
     code, output = _run("import", "own/hopper/medium-v0", "--name", "again")
     assert code == 0, output
+    code, output = _run("import", path)
+    assert code == 2 and "must be free" in output
+    assert _run("import", path, "--overwrite")[0] == 0
     code, output = _run("list")
     assert code == 0 and "again" in output and "hopper-medium-v2" in output
 
@@ -64,6 +69,9 @@ def test_nothing_there_is_told():
         (("show", "none"), "there are none"),
         (("import", "none.hdf5"), "must be a whole HDF5 file"),
         (("import", "own/none-v0"), "must be a Minari dataset"),
+        (("import", "own/none-v0", "--name", ".."), "must be that of a plain folder"),
+        (("import", "own/none-v0", "--max-episode-steps", "3"), "`max_episode_steps` goes with HDF5 files"),
+        (("import", "none.hdf5", "--download"), "`download` goes with Minari datasets"),
     ],
 )
 def test_mistakes_are_one_line(arguments, message):
@@ -71,3 +79,12 @@ def test_mistakes_are_one_line(arguments, message):
     code, output = _run(*arguments)
     assert code == 2 and message in output and "Traceback" not in output
     assert _run("list")[1].startswith("no datasets")
+
+
+def test_one_damaged_dataset_does_not_hide_the_others(tmp_path):
+    """It is listed with what is wrong."""
+    _run("import", _d4rl_file(tmp_path / "hopper-medium-v2.hdf5"))
+    _run("import", _d4rl_file(tmp_path / "hopper-mine-v9.hdf5"))
+    (tmp_path / "datasets" / "hopper-medium-v2" / "dataset.json").write_text("{")
+    code, output = _run("list")
+    assert code == 0 and "hopper-mine-v9" in output and "damaged" in output

@@ -94,7 +94,7 @@ def test_another_operator_leaves_the_presets_options_of_the_old_one_behind():
     search = load_preset("cheetah_run", overrides=["search.operator=gumbel_muzero", "search.max_depth=3"])[
         "search"
     ]
-    assert search == {"operator": "gumbel_muzero", "max_depth": 3, "num_candidates": 16, "discount": 0.96}
+    assert search == {"operator": "gumbel_muzero", "max_depth": 3, "discount": 0.96}
     assert load_preset("cheetah_run", overrides=["search.operator=mppi"])["search"]["horizon_sec"] == 0.32
 
 

@@ -1,5 +1,8 @@
 """The loop with a learned model: any operator, checkpoints, and a policy that acts without Ray."""
 
+import threading
+
+import gymnasium as gym
 import numpy as np
 import pytest
 from system_config import make_config
@@ -35,6 +38,51 @@ def test_operators_search_a_learned_model(ray_cluster, search):
     loop = result["loop"]
     assert loop["updates"] > 0 and loop["skipped_updates"] == 0
     assert np.isfinite(result["learners"]["default_policy"]["consistency_loss"])
+
+
+class Locked(gym.Env):
+    """Holds a lock, so it cannot be copied."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (3,), np.float32)
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,), np.float32)
+
+    def __init__(self):
+        self._lock, self._num_steps = threading.Lock(), 0
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self._num_steps = 0
+        return np.zeros(3, np.float32), {}
+
+    def step(self, action):
+        self._num_steps += 1
+        observation = np.full(3, float(action[0]), np.float32)
+        return observation, float(action[0]), False, self._num_steps == 10, {}
+
+
+def test_what_cannot_be_copied_can_be_learned(ray_cluster):
+    """With a model of it; without one the refusal says why."""
+    config = make_config().environment(Locked, env_config={})  # with a horizon in steps
+    config.reporting(min_sample_timesteps_per_iteration=128)
+    with pytest.raises(ValueError, match="must have a state that can be copied"):
+        config.copy().build_algo()
+    algorithm = config.world_model(**_MODEL).build_algo()
+    try:
+        assert "learned model" in algorithm.simulator_description
+        assert algorithm.train()["loop"]["updates"] > 0
+    finally:
+        algorithm.stop()
+
+
+@pytest.mark.slow
+def test_two_learners_share_a_model(ray_cluster):
+    """Their gradients are averaged, and the steps are dealt out with the labels."""
+    algorithm = make_config(num_env_runners=1, num_learners=2).world_model(**_MODEL).build_algo()
+    try:
+        loop = algorithm.train()["loop"]
+    finally:
+        algorithm.stop()
+    assert loop["updates"] > 0 and loop["skipped_updates"] == 0
 
 
 def test_a_run_leaves_a_policy_with_its_encoder(ray_cluster, tmp_path):

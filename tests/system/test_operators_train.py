@@ -34,16 +34,6 @@ def test_operator_trains(ray_cluster, name):
     assert loop["skipped_updates"] == 0 and np.isfinite(loop["search_kl"])
 
 
-def test_a_policy_without_a_critic_is_refused(ray_cluster):
-    """The online loop learns no value of actions; the message says what is missing."""
-    algorithm = make_config().search(operator="critic").build_algo()
-    try:
-        with pytest.raises(ValueError, match="`policy` must have a method `q_value`"):
-            algorithm.train()
-    finally:
-        algorithm.stop()
-
-
 def test_all_operators_are_here():
     """None is forgotten."""
     assert set(OPERATORS) == {*_SETTINGS, "critic"}

@@ -39,9 +39,10 @@ def policy_candidates(
     Returns:
       Actions `[M, K, A]` and prior logits `[M, K]`.
     """
-    mode = policy.act(observation, 0.0, generator)[:, None]
-    samples = _policy_samples(policy, observation, num_actions - 1, generator)
-    actions = np.concatenate([mode, samples], axis=1)
+    actions = policy.act(observation, 0.0, generator)[:, None]
+    if num_actions > 1:
+        samples = _policy_samples(policy, observation, num_actions - 1, generator)
+        actions = np.concatenate([actions, samples], axis=1)
     return actions, np.zeros(actions.shape[:2])
 
 
@@ -113,4 +114,4 @@ def _policy_samples(
 ) -> np.ndarray:
     """Returns samples of the policy. Shape `[M, num_samples, A]`."""
     samples = policy.act(np.repeat(observation, num_samples, axis=0), 1.0, generator)
-    return samples.reshape(len(observation), num_samples, -1)
+    return samples.reshape(len(observation), num_samples, samples.shape[-1])

@@ -37,10 +37,27 @@ def simulate(
       makes another pass sets their `best_edges` first.
     """
     edges, trace = kernels.descend(tree, root_edges, max_depth)
+    parents = edges // tree.num_actions
     actions = tree.actions.reshape(-1, tree.actions.shape[2]).take(edges, axis=0)
-    expansion = model.expand(tree.states.take(edges // tree.num_actions, axis=0), actions)
+    expansion = model.expand(tree.states.take(parents, axis=0), actions)
+    if expansion.is_lost is not None:
+        expansion = _without_losses(tree, parents // tree.num_nodes, expansion, expansion.is_lost)
     nodes = kernels.expand(tree, edges, expansion)
+    tree.is_alive[nodes] = tree.is_alive[parents] & (expansion.discount > 0.0)
     tree.states[nodes] = expansion.state
     tree.observations[nodes] = expansion.observation
     tree.actions[nodes, : expansion.actions.shape[1]] = expansion.actions
     return np.sort(kernels.back_up(tree, trace, nodes))
+
+
+def _without_losses(tree: Tree, roots: np.ndarray, expansion: Expansion, is_lost: np.ndarray) -> Expansion:
+    """Returns the expansion with lost steps worth as little as the worst sound one of their root."""
+    worth = np.where(is_lost, np.inf, expansion.reward + expansion.discount * expansion.value)
+    np.minimum.at(tree.worst_values, roots, worth)
+    if not is_lost.any():
+        return expansion
+    return expansion._replace(
+        reward=np.where(is_lost, tree.worst_values[roots], expansion.reward),
+        discount=np.where(is_lost, 0.0, expansion.discount),
+        value=np.where(is_lost, 0.0, expansion.value),
+    )

@@ -61,6 +61,7 @@ def complete(
         tree.rewards,
         tree.discounts,
         tree.child_values,
+        tree.prior_logits,
         tree.prior_probs,
         tree.raw_values,
         value_scale,
@@ -226,6 +227,7 @@ def _complete_node(  # type: ignore[no-untyped-def]
     rewards,
     discounts,
     child_values,
+    prior_logits,
     prior_probs,
     raw_values,
     value_scale,
@@ -252,7 +254,8 @@ def _complete_node(  # type: ignore[no-untyped-def]
     for k in range(num_actions):
         if edge_visits[node, k] == 0.0:
             completed[k] = mixed
-        low, high = min(low, completed[k]), max(high, completed[k])
+        if prior_logits[node, k] > -math.inf:  # else the node does not have it
+            low, high = min(low, completed[k]), max(high, completed[k])
     return low, (max_visit_init + most) * value_scale / max(high - low, SMALLEST_RANGE)
 
 
@@ -263,6 +266,7 @@ def _complete(  # type: ignore[no-untyped-def]
     rewards,
     discounts,
     child_values,
+    prior_logits,
     prior_probs,
     raw_values,
     value_scale,
@@ -277,6 +281,7 @@ def _complete(  # type: ignore[no-untyped-def]
             rewards,
             discounts,
             child_values,
+            prior_logits,
             prior_probs,
             raw_values,
             value_scale,
@@ -312,6 +317,7 @@ def _choose_by_lag(  # type: ignore[no-untyped-def]
             rewards,
             discounts,
             child_values,
+            prior_logits,
             prior_probs,
             raw_values,
             value_scale,

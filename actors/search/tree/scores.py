@@ -49,8 +49,8 @@ def scaled_values(
 ) -> np.ndarray:
     """Computes `sigma(q)` of Gumbel MuZero: values of all actions of a node, on the scale of logits.
 
-    `sigma(q) = (max_visit_init + max_b n_b) value_scale (q - min q) / (max q - min q)`. Source: Danihelka et
-    al. (2022), Eq. (8); rescaling as mctx.
+    `sigma(q) = (max_visit_init + max_b n_b) value_scale (q - min q) / (max q - min q)`, over the actions that
+    the node has. Source: Danihelka et al. (2022), Eq. (8); rescaling as mctx.
 
     Args:
       tree: the tree.
@@ -62,7 +62,9 @@ def scaled_values(
     Returns:
       Shape `[L, K]`.
     """
-    low, high = q_values.min(axis=1, keepdims=True), q_values.max(axis=1, keepdims=True)
+    is_offered = tree.prior_logits[nodes] > -np.inf
+    low = np.where(is_offered, q_values, np.inf).min(axis=1, keepdims=True)
+    high = np.where(is_offered, q_values, -np.inf).max(axis=1, keepdims=True)
     most_visits = tree.edge_visits[nodes].max(axis=1, keepdims=True)
     scale = (max_visit_init + most_visits) * value_scale / np.maximum(high - low, SMALLEST_RANGE)
     return np.asarray(scale * (q_values - low))

@@ -11,8 +11,7 @@ from distill_rl.policies.base import SearchPolicy
 class SimulatorModel:
     """Steps a simulator; new nodes get actions proposed about the policy, and its value.
 
-    An edge whose simulation diverges ends the episode there, and is worth as little as the worst one seen so
-    far; its node's observation is not finite. It is counted.
+    A step whose simulation diverges is lost (see `Expansion`); its observation is not finite. It is counted.
 
     Attributes:
       num_expanded: edges simulated.
@@ -45,7 +44,6 @@ class SimulatorModel:
         self._candidates_fn = candidates_fn
         self._num_actions = num_actions
         self._discount = discount
-        self._worst = np.inf
         self.num_expanded = 0
         self.num_diverged = 0
 
@@ -56,9 +54,6 @@ class SimulatorModel:
         observation = np.where(is_sound[:, None], step.observation, np.float32(0.0)).astype(np.float32)
         value = self._policy.value(observation).astype(np.float64)
         is_sound &= np.isfinite(value)
-        discount = np.where(is_sound, self._discount * step.discount, 0.0)
-        worth = step.reward + discount * np.where(is_sound, value, 0.0)
-        self._worst = min(self._worst, worth[is_sound].min(initial=np.inf))
         self.num_expanded += len(is_sound)
         self.num_diverged += int((~is_sound).sum())
         actions, prior_logits = self._candidates_fn(
@@ -67,9 +62,10 @@ class SimulatorModel:
         return Expansion(
             state=step.state,
             observation=np.where(is_sound[:, None], step.observation, np.float32(np.nan)),
-            reward=np.where(is_sound, step.reward, self._worst if np.isfinite(self._worst) else 0.0),
-            discount=discount,
+            reward=step.reward,
+            discount=self._discount * step.discount,
             actions=actions,
             prior_logits=prior_logits,
-            value=np.where(is_sound, value, 0.0),
+            value=value,
+            is_lost=~is_sound,
         )

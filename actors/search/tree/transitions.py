@@ -11,8 +11,9 @@ def draw_edge_transitions(
 ) -> NStepTransitions:
     """Draws steps of the zero-noise policy, which are the visited edges of first actions, anywhere in a tree.
 
-    Uniformly, and with repetition, among those of each root whose states are finite. Where there is none, the
-    root stands with the value it is known to have.
+    That of the root itself always stands first, the others are drawn uniformly, with repetition, among those
+    of its tree: no step of them begins after a termination or touches a state that is not finite. Where there
+    is no step, the root stands with the value it is known to have.
 
     Args:
       tree: whose nodes have the zero-noise action first.
@@ -26,12 +27,14 @@ def draw_edge_transitions(
     nodes = tree.roots[:, None] + np.arange(tree.num_nodes)
     children = tree.children[nodes * tree.num_actions]
     is_finite = np.isfinite(tree.observations).all(axis=1)
-    is_sound = (children != tree.sink) & is_finite[nodes] & is_finite[children]
-    count = is_sound.sum(axis=1)
+    is_sound = (children != tree.sink) & tree.is_alive[nodes] & is_finite[nodes] & is_finite[children]
+    count = is_sound.sum(axis=1, keepdims=True)
     first = np.argsort(~is_sound, axis=1, kind="stable")
-    drawn = (generator.random((tree.num_roots, num_transitions)) * count[:, None]).astype(np.int64)
+    drawn = (generator.random((tree.num_roots, num_transitions)) * count).astype(np.int64)
     node = np.take_along_axis(nodes, np.take_along_axis(first, drawn, axis=1), axis=1)
-    is_there = count[:, None] > 0
+    node[:, 0] = tree.roots
+    is_there = np.broadcast_to(count > 0, node.shape).copy()
+    is_there[:, 0] = is_sound[:, 0]
     node = np.where(is_there, node, tree.roots[:, None])
     child = np.where(is_there, tree.children[node * tree.num_actions], node)
     reward = np.where(is_there, tree.rewards[node, 0], fallback_value[:, None])

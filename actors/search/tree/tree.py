@@ -8,7 +8,7 @@ import numpy as np
 from distill_rl.checks import check_shape
 
 LOWEST_LOGIT = float(np.finfo(np.float32).min)
-"""Of actions that must not be taken: finite, so that differences of logits stay defined."""
+"""Of actions that must not be taken, as in mctx: finite, so that differences of logits stay defined."""
 
 
 class Expansion(NamedTuple):
@@ -22,6 +22,8 @@ class Expansion(NamedTuple):
       actions: candidates from there on, at most as many as at the root. Shape `[M, k, A]`.
       prior_logits: of these actions. Shape `[M, k]`.
       value: of the new state. Shape `[M]`.
+      is_lost: where the step failed: it ends the episode, worth as little as the worst one seen below its
+        root. Shape `[M]`; None for models whose steps do not fail.
     """
 
     state: np.ndarray
@@ -31,6 +33,7 @@ class Expansion(NamedTuple):
     actions: np.ndarray
     prior_logits: np.ndarray
     value: np.ndarray
+    is_lost: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +59,17 @@ class Tree:
       observations: of these states. Shape `[R, O]`.
       actions: candidate actions. Shape `[R, K, A]`.
       children: node that each edge leads to; the sink where there is none yet. Shape `[R K]`.
-      prior_logits: of the actions at their node; very low where invalid. Shape `[R, K]`.
+      prior_logits: of the actions at their node; very low where invalid, `-inf` where the node has fewer
+        actions than the root. Shape `[R, K]`.
       prior_probs: their softmax. Shape `[R, K]`.
       edge_visits: visits of each edge. Shape `[R, K]`.
       rewards: of each edge. Shape `[R, K]`.
       discounts: of each edge; 0 where it ended the episode. Shape `[R, K]`.
       child_values: `node_values` of the node each edge leads to. Shape `[R, K]`.
       best_edges: edge that a simulation leaves each node by. Shape `[R]`.
+      is_alive: whether no edge to the node ended the episode. Shape `[R]`.
+      worst_values: least `reward + discount value` of the sound edges of each root, or its own value. Shape
+        `[B]`.
       num_simulations: made so far from each root. Shape `[B]`.
     """
 
@@ -84,6 +91,8 @@ class Tree:
     discounts: np.ndarray  # [R, K]
     child_values: np.ndarray  # [R, K]
     best_edges: np.ndarray  # [R]
+    is_alive: np.ndarray  # [R]
+    worst_values: np.ndarray  # [B]
     num_simulations: np.ndarray  # [B]
 
     @property
@@ -141,13 +150,15 @@ def make_tree(
         observations=np.zeros((rows, observation.shape[1]), np.float32),
         actions=np.zeros((rows, num_actions, action_size), actions.dtype),
         children=np.full(rows * num_actions, sink),
-        prior_logits=np.full(per_edge, LOWEST_LOGIT),
+        prior_logits=np.full(per_edge, -np.inf),
         prior_probs=np.full(per_edge, 1.0 / num_actions),
         edge_visits=np.zeros(per_edge),
         rewards=np.zeros(per_edge),
         discounts=np.ones(per_edge),
         child_values=np.zeros(per_edge),
         best_edges=np.full(rows, sink * num_actions),
+        is_alive=np.ones(rows, bool),
+        worst_values=np.array(value, np.float64),
         num_simulations=np.zeros(num_roots, np.int64),
     )
     roots = tree.roots

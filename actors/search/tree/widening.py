@@ -15,7 +15,7 @@ from distill_rl.checks import check_positive
 
 @dataclasses.dataclass(frozen=True)
 class Widening:
-    """Offers the first `ceil(coefficient n^exponent)` actions of a node visited `n` times.
+    """Offers the first `ceil(coefficient n^exponent)` valid actions of a node visited `n` times.
 
     Attributes:
       coefficient: > 0.
@@ -37,4 +37,6 @@ class Widening:
     def restrict(self, tree: Tree, nodes: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Returns the scores with `-inf` for actions that are not offered yet. Shapes `[L]`, `[L, K]`."""
         count = np.ceil(self.coefficient * tree.node_visits[nodes] ** self.exponent)
-        return np.where(np.arange(tree.num_actions) < count[:, None], scores, -np.inf)
+        is_valid = tree.prior_probs[nodes] > 0.0
+        is_offered = is_valid & (is_valid.cumsum(axis=1) <= count[:, None])
+        return np.where(is_offered, scores, -np.inf)

@@ -72,7 +72,7 @@ class _Scale:
 
 _SCALES = {
     "tiny": _Scale(("pendulum-swingup", "reacher-easy"), (8,), 12, 1),
-    "small": _Scale(("cheetah-run", "pendulum-swingup", "reacher-easy"), (16, 32), 400, 1),
+    "small": _Scale(("cheetah-run", "pendulum-swingup", "reacher-easy"), (16, 32), 420, 1),
     "full": _Scale(tuple(_TASKS), (16, 32, 128), 1_000, 3),
 }
 

@@ -98,16 +98,19 @@ def run_planning(spec: PlanningSpec) -> list[Row]:
     """
     envs = [make_env(spec.env, action_repeat=spec.action_repeat) for _ in range(spec.num_episodes)]
     config = find_operator(spec.operator).config_type(**spec.settings)
-    operator = make_operator(envs[0], OperatorChoice(spec.operator), config)
+    operator, warm_up = (make_operator(envs[0], OperatorChoice(spec.operator), config) for _ in range(2))
     simulator, generator = operator.simulator, np.random.default_rng(spec.seed)
-    decider = Decider(operator, UninformedPolicy(simulator.action_size), len(envs))
+    policy = UninformedPolicy(simulator.action_size)
+    decider = Decider(operator, policy, len(envs))
     seeds = np.random.SeedSequence(spec.seed).generate_state(len(envs))
     observations = [env.reset(seed=int(seed) % 2**31)[0] for env, seed in zip(envs, seeds, strict=True)]
     returns, cpu_sec = np.zeros(len(envs)), 0.0
-    num_decisions = spec.num_steps // spec.action_repeat
-    for _ in range(num_decisions):
+    num_decisions = -(-spec.num_steps // spec.action_repeat)
+    for decision in range(num_decisions):
         observation = np.stack(observations).astype(np.float32)
         state = stack_states([simulator.snapshot(env) for env in envs])
+        if decision == 0:  # not timed: what is compiled, or allocated, on first use
+            Decider(warm_up, policy, len(envs)).act(observation, state, np.random.default_rng(0))
         start = time.process_time()
         actions = decider.act(observation, state, generator)
         cpu_sec += time.process_time() - start

@@ -1,7 +1,5 @@
 """What holds for every operator."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from toy_simulator import STEP, LinearPolicy, PointMassSimulator
@@ -100,6 +98,32 @@ def test_a_lost_state_is_marked_and_harms_no_other(name):
     assert 0.3 < operator.last_search.diverged_fraction < 0.4
 
 
+TREES = ["gumbel_muzero", "muzero", "regularized_policy", "sampled_muzero"]
+
+
+@pytest.mark.parametrize("name", TREES)
+@pytest.mark.parametrize(("at_root", "below"), [(1, None), (6, 1)])
+def test_one_candidate_will_do(name, at_root, below):
+    """At every node, or below the root: the zero-noise policy is then followed there."""
+    found, _, _ = _improve(name, num_candidates=at_root, num_interior_candidates=below, num_simulations=12)
+    validate_reference_set(found)
+
+
+@pytest.mark.parametrize("name", ["gumbel_muzero", "muzero", "regularized_policy"])
+def test_tree_transitions_start_at_the_root_and_end_with_the_episode(name):
+    """The first one is the state's own, and none begins where the episode is over."""
+    simulator = PointMassSimulator(1, limit=1.0)
+    states = np.array([[0.97], [-0.2], [0.0]])
+    operator = OPERATORS[name](simulator, OPERATORS[name].config_type(num_simulations=60, num_candidates=4))
+    policy = LinearPolicy(gain=-1.0)  # away from zero
+    found = operator.improve(states.astype(np.float32), states, policy, np.random.default_rng(0))
+    steps = found.transitions
+    np.testing.assert_array_equal(steps.observation[:, 0], states.astype(np.float32))
+    assert (np.abs(steps.observation) <= 1.0).all()
+    is_over = np.abs(steps.next_observation[..., 0]) > 1.0
+    assert is_over.any() and (steps.discount[is_over] == 0.0).all() and (steps.discount[~is_over] > 0.0).all()
+
+
 @pytest.mark.parametrize("name", [n for n in OPERATORS if OPERATORS[n].needs_simulator])
 def test_transitions_are_steps_of_the_zero_noise_policy(name):
     """Each is what the simulator does under the policy's own action, for as long as its discount says."""
@@ -108,18 +132,18 @@ def test_transitions_are_steps_of_the_zero_noise_policy(name):
         assert found.transitions is None
         return
     policy, discount = CriticLinearPolicy(gain=0.2), operator.config.discount
-    for observation, reward, factor, after in zip(
-        *(
-            getattr(found.transitions, f.name).reshape(-1, *getattr(found.transitions, f.name).shape[2:])
-            for f in dataclasses.fields(found.transitions)
-        )
-    ):
-        position, total = observation.astype(np.float64), 0.0
+    steps = found.transitions
+    for row, column in np.ndindex(steps.reward.shape):
+        position, total = steps.observation[row, column].astype(np.float64), 0.0
+        factor, reward = steps.discount[row, column], steps.reward[row, column]
+        if factor == 0.0:  # the zero-noise action was not tried: what the state is known to be worth
+            assert reward == found.policy_value[row] and column == 0
+            continue
         for step in range(round(np.log(factor) / np.log(discount))):
             position = position + STEP * policy.act(position[None].astype(np.float32), 0.0, None)[0]
             total -= discount**step * np.square(position).sum()
         np.testing.assert_allclose(total, reward, rtol=1e-4, atol=1e-6)
-        np.testing.assert_allclose(position, after, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(position, steps.next_observation[row, column], rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -128,6 +152,7 @@ def test_transitions_are_steps_of_the_zero_noise_policy(name):
         ("mppi", {"target_kl": None}, "`target_kl` or `target_ess` must be given"),
         ("mppi", {"target_ess": 40.0}, "`target_ess` must be within 1 to num_candidates = 32, got 40.0"),
         ("critic", {"target_kl": -1.0}, "`target_kl` must be positive"),
+        ("critic", {"is_temperature_shared": True, "target_ess": 2.0}, "`is_temperature_shared` goes with"),
         ("cem", {"num_elites": 33}, "`num_elites` must be at most num_candidates = 32, got 33"),
         ("cem", {"min_scale": 0.0}, "`min_scale` must be positive"),
         ("gumbel_muzero", {"gumbel_scale": -1.0}, "`gumbel_scale` must not be negative"),

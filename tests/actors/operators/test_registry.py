@@ -32,6 +32,10 @@ class OwnOperator(ImprovementOperator):
             log_probs = log_probs + 1.0
         if self.config.fault == "size":
             actions = np.zeros((*shape, 3), np.float32)
+        if self.config.fault == "list":
+            return ReferenceSet(observation, actions.tolist(), log_probs, log_probs, value, value, 0)
+        if self.config.fault == "column":
+            return ReferenceSet(observation, actions, log_probs, log_probs, value[:, None], value, 0)
         if self.config.fault == "lost":
             value[0] = np.nan
         zeros = np.zeros(shape, np.float32)
@@ -67,6 +71,8 @@ def test_an_operator_of_ones_own_is_used_by_its_path():
         ("type", "expected a ReferenceSet, got ndarray"),
         ("mass", "must sum to one"),
         ("size", "1 action dimensions, got `actions` of shape"),
+        ("list", "expected `actions` of 3 states"),
+        ("column", r"`value` must have shape \[3\]"),
     ],
 )
 def test_a_malformed_set_is_refused_with_the_operators_name(fault, message):

@@ -20,7 +20,7 @@ DISTRIBUTIONS = {
 @pytest.mark.parametrize(
     ("name", "mean", "scale"),
     [(name, *case) for name in DISTRIBUTIONS for case in [(0.0, 0.5), (0.9, 0.3), (0.5, 2.0)]]
-    + [("truncated", -1.0, 0.2)],
+    + [("truncated", -1.0, 0.2), ("tanh", 1.0, 0.3)],
 )
 def test_draws_follow_the_density(name, mean, scale):
     """A Kolmogorov-Smirnov test of the draws against the integral of the density."""

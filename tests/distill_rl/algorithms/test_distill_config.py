@@ -5,6 +5,7 @@ from actors.operators.config import ActingConfig, RootBanditConfig
 from actors.operators.gumbel_muzero import GumbelMuZeroConfig
 from distill_rl.algorithms import Distill, DistillConfig
 from distill_rl.algorithms.loop_config import LoopConfig
+from distill_rl.networks.world_model import WorldModelConfig
 from learners.config import DistillationConfig
 
 
@@ -57,7 +58,9 @@ def test_config_survives_state_and_copy():
     config = (
         DistillConfig().search(num_candidates=5, num_perturbed=2, ascent_steps=[]).loop(max_policy_lag=None)
     )
+    config.world_model(latent_size=32)
     for other in (DistillConfig.from_state(config.get_state()), config.copy()):
+        assert other.part(WorldModelConfig).latent_size == 32
         assert other.part(RootBanditConfig).num_candidates == 5
         assert other.part(LoopConfig).max_policy_lag is None
     updated = DistillConfig().update_from_dict(config.to_dict())
@@ -98,3 +101,27 @@ def test_another_operator_brings_its_own_options():
         config.search(operator="gumbel")
     with pytest.raises(ValueError, match="must be the name of one operator"):
         config.search(operator=tune.grid_search(["mppi", "cem"]))
+
+
+@pytest.mark.parametrize(
+    ("section", "option"),
+    [
+        ("search", "num_transitions"),
+        ("search", "num_simulator_threads"),
+        ("distillation", "value_loss_weight"),
+    ],
+)
+def test_options_that_a_learned_model_replaces_are_refused(section, option):
+    """Rather than ignored."""
+    config = DistillConfig().world_model(enabled=True)
+    getattr(config, section)(**{option: 2})
+    with pytest.raises(ValueError, match=f"`{section}.{option}` is not used with a learned model"):
+        config.validate()
+
+
+def test_the_critic_asks_for_a_learned_model():
+    """Before Ray starts."""
+    config = DistillConfig().search(operator="critic")
+    with pytest.raises(ValueError, match="critic needs values of actions"):
+        config.validate()
+    config.world_model(enabled=True).validate()

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from distill_rl.datasets.behaviour import BehaviourPolicy
 from distill_rl.datasets.d4rl import read_d4rl
+from distill_rl.datasets.store import load_dataset, save_dataset
 
 
 def _arrays(lengths=(5, 4, 6), terminated=(True, False, False)):
@@ -32,7 +32,7 @@ def _write(path, arrays):
 
 
 def _slow_transitions(arrays, max_episode_steps=None):
-    """D4RL's `qlearning_dataset`, by the loop that its documentation describes."""
+    """The loop of D4RL's `qlearning_dataset`, whose count is off by one after a terminal."""
     rows, step = [], 0
     for row in range(len(arrays["rewards"]) - 1):
         if "timeouts" in arrays:
@@ -48,27 +48,42 @@ def _slow_transitions(arrays, max_episode_steps=None):
 
 
 def test_transitions_are_those_of_d4rls_own_loop(tmp_path):
-    """Row by row: what counts, what follows, where it is terminal."""
-    arrays = _arrays()
-    found = read_d4rl(_write(tmp_path / "a.hdf5", arrays), "hopper-medium-v2")
-    rows = _slow_transitions(arrays)
-    np.testing.assert_array_equal(found.transition_rows, rows)
-    expected = arrays["observations"][np.array(rows) + 1]
-    np.testing.assert_array_equal(found.next_observations[rows], expected)
-    np.testing.assert_array_equal(found.terminals[rows], arrays["terminals"][rows])
-    np.testing.assert_array_equal(found.episode_ends, [5, 9, 15])
+    """Row by row: what counts, what follows, where it is terminal; the last row of a file never counts."""
+    for terminated in ((True, False, False), (True, False, True)):
+        arrays = _arrays(terminated=terminated)
+        arrays["timeouts"][4] = terminated[2]  # terminal and out of time at once
+        found = read_d4rl(_write(tmp_path / "a.hdf5", arrays), "hopper-medium-v2")
+        rows = _slow_transitions(arrays)
+        np.testing.assert_array_equal(found.transition_rows, rows)
+        expected = arrays["observations"][np.array(rows) + 1]
+        np.testing.assert_array_equal(found.next_observations[rows], expected)
+        np.testing.assert_array_equal(found.terminals[rows], arrays["terminals"][rows])
+        np.testing.assert_array_equal(found.episode_ends, [5, 9, 15])
     assert found.metadata["name"] == "hopper-medium-v2" and found.behaviour_log_probs is None
+    assert not found.has_final_observations
 
 
 def test_without_timeouts_the_limit_of_the_environment_cuts(tmp_path):
-    """As D4RL counts steps; without a limit only terminals end an episode."""
+    """Without a limit only terminals end an episode; with timeouts a limit is of no use."""
     arrays = _arrays((5, 10), (True, False))
-    del arrays["timeouts"]
     path = _write(tmp_path / "a.hdf5", arrays)
+    with pytest.raises(ValueError, match="`max_episode_steps` is of no use"):
+        read_d4rl(path, "x", max_episode_steps=4)
+    del arrays["timeouts"]
+    path = _write(path, arrays)
     found = read_d4rl(path, "x", max_episode_steps=4)
     np.testing.assert_array_equal(found.episode_ends, [4, 5, 9, 13, 15])
     np.testing.assert_array_equal(found.transition_rows, _slow_transitions(arrays, 4))
     np.testing.assert_array_equal(read_d4rl(path, "x").episode_ends, [5, 15])
+
+
+def test_what_followed_is_kept_where_the_file_has_it(tmp_path):
+    """Version 2 knows what came after the last step of an episode, too."""
+    arrays = _arrays()
+    arrays["next_observations"] = arrays["observations"] + 0.5
+    found = read_d4rl(_write(tmp_path / "a.hdf5", arrays), "x")
+    np.testing.assert_array_equal(found.next_observations, arrays["next_observations"])
+    assert found.has_final_observations
 
 
 def test_log_probs_and_the_behaviour_policy_come_along(tmp_path):
@@ -82,9 +97,14 @@ def test_log_probs_and_the_behaviour_policy_come_along(tmp_path):
         for kind, rank in (("weight", 2), ("bias", 1))
     }
     arrays["infos/action_log_probs"] = np.linspace(-3, 1, 15).astype(np.float32)
-    found = read_d4rl(_write(tmp_path / "a.hdf5", arrays | layers), "x")
+    form = {"metadata/policy/nonlinearity": "relu", "metadata/policy/output_distribution": "tanh_gaussian"}
+    found = read_d4rl(_write(tmp_path / "a.hdf5", arrays | layers | form), "x")
     np.testing.assert_array_equal(found.behaviour_log_probs, arrays["infos/action_log_probs"])
-    policy = BehaviourPolicy.from_json(found.metadata["behaviour_policy"])
+    # Of another form it would be another policy.
+    other = form | {"metadata/policy/nonlinearity": "tanh"}
+    assert read_d4rl(_write(tmp_path / "b.hdf5", arrays | layers | other), "x").behaviour_policy is None
+    save_dataset(found, tmp_path / "stored")
+    policy = load_dataset(tmp_path / "stored").behaviour_policy
     observation, action = generator.normal(size=(20, 3)), generator.uniform(-0.9, 0.9, (20, 2))
     hidden = observation
     for name in ("fc0", "fc1"):

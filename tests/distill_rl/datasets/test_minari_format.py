@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 from test_offline_dataset import make_dataset
@@ -18,20 +20,30 @@ def test_what_is_written_is_read_back():
         dataset.next_observations[steps][:-1] = dataset.observations[steps][1:]
     write_minari(dataset, "own/made-v0")
     found = read_minari("own/made-v0")
-    for name in ("observations", "next_observations", "rewards", "terminals", "episode_ends", "has_next"):
+    for name in (
+        "observations",
+        "next_observations",
+        "rewards",
+        "terminals",
+        "episode_ends",
+        "is_transition",
+    ):
         np.testing.assert_array_equal(getattr(found, name), getattr(dataset, name), err_msg=name)
     np.testing.assert_allclose(found.actions, dataset.actions, atol=1e-6)
     np.testing.assert_allclose(found.behaviour_log_probs, dataset.behaviour_log_probs, atol=1e-5)
     assert found.metadata["env"] == "Pendulum-v1" and found.metadata["action_low"] == [-2.0, 0.0]
-    write_minari(make_dataset(with_log_probs=False), "own/made-v0")
+    with pytest.raises(ValueError, match="`dataset_id` must be free"):
+        write_minari(dataset, "own/made-v0")
+    write_minari(make_dataset(with_log_probs=False, env="Unknown-v9"), "own/made-v0", overwrite=True)
     assert read_minari("own/made-v0").behaviour_log_probs is None
 
 
 def test_what_minari_cannot_say_is_refused():
     """A step without a next observation, and a dataset that is not there."""
-    dataset = make_dataset()
-    dataset.has_next[3] = False
-    with pytest.raises(ValueError, match="`dataset` must know every next observation, got none at step 3"):
+    dataset = dataclasses.replace(make_dataset(), has_final_observations=False)
+    with pytest.raises(ValueError, match="`dataset` must know what followed the last step"):
         write_minari(dataset, "own/made-v0")
     with pytest.raises(ValueError, match="`dataset_id` must be a Minari dataset, got 'own/none-v0'"):
         read_minari("own/none-v0")
+    with pytest.raises(ValueError, match="must be of the form own/hopper/medium-v0, got 'hopper'"):
+        read_minari("hopper")

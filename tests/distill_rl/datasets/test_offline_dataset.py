@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from distill_rl.datasets.offline_dataset import OfflineDataset, normalize_actions
-from distill_rl.datasets.store import concatenate, dataset_names, load_dataset, save_dataset
+from distill_rl.datasets.store import concatenate, dataset_names, dataset_path, load_dataset, save_dataset
 
 
 def make_dataset(lengths=(4, 1, 7), seed=0, with_log_probs=True, **metadata):
@@ -19,7 +19,7 @@ def make_dataset(lengths=(4, 1, 7), seed=0, with_log_probs=True, **metadata):
         rewards=generator.normal(size=total).astype(np.float32),
         next_observations=generator.normal(size=(total, 3)).astype(np.float32),
         terminals=terminals,
-        has_next=np.ones(total, bool),
+        is_transition=np.ones(total, bool),
         episode_ends=ends.astype(np.int64),
         metadata={"name": "made", "source": "here", **metadata},
         behaviour_log_probs=generator.normal(size=total).astype(np.float32) if with_log_probs else None,
@@ -55,6 +55,8 @@ def test_a_dataset_survives_the_disk(tmp_path, monkeypatch):
     save_dataset(dataset, tmp_path / "made")
     for found in (load_dataset("made"), load_dataset(tmp_path / "made", is_mapped=False)):
         for field in dataclasses.fields(dataset):
+            if field.name == "behaviour_policy":
+                continue
             np.testing.assert_array_equal(getattr(found, field.name), getattr(dataset, field.name))
     assert isinstance(load_dataset("made").observations, np.memmap)
     save_dataset(make_dataset(with_log_probs=False), tmp_path / "plain")
@@ -68,6 +70,9 @@ def test_damage_is_named(tmp_path, monkeypatch):
     path = save_dataset(make_dataset(), tmp_path / "made")
     with pytest.raises(ValueError, match="did you mean 'made'"):
         load_dataset("mad")
+    np.save(path / "rewards.npy", np.zeros(3, np.float32))
+    with pytest.raises(ValueError, match=r"made` is damaged: `rewards` must have shape \[12\], got \[3\]"):
+        load_dataset("made")
     (path / "rewards.npy").write_bytes(b"123")
     with pytest.raises(ValueError, match=r"rewards\.npy` is missing or damaged"):
         load_dataset("made")
@@ -84,9 +89,26 @@ def test_a_dataset_that_cannot_be_written_leaves_the_old_one(tmp_path):
     path = save_dataset(make_dataset(), tmp_path / "made")
     broken = dataclasses.replace(make_dataset(seed=1), rewards=np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="`rewards` must have shape"):
-        save_dataset(broken, path)
+        save_dataset(broken, path, overwrite=True)
+    with pytest.raises(ValueError, match=r"must be free, got .*it is replaced with overwrite"):
+        save_dataset(make_dataset(seed=1), path)
     np.testing.assert_array_equal(load_dataset(path).rewards, make_dataset().rewards)
     assert [p.name for p in tmp_path.iterdir()] == ["made"]
+    save_dataset(make_dataset(seed=1), path, overwrite=True)
+    np.testing.assert_array_equal(load_dataset(path).rewards, make_dataset(seed=1).rewards)
+
+
+def test_what_is_no_dataset_is_never_replaced(tmp_path, monkeypatch):
+    """Nor is there a name that leads out of the folder of all datasets; unfinished ones are not listed."""
+    monkeypatch.setenv("DISTILL_RL_DATASETS", str(tmp_path))
+    (tmp_path / "precious").mkdir()
+    with pytest.raises(ValueError, match="which is no dataset"):
+        save_dataset(make_dataset(), tmp_path / "precious", overwrite=True)
+    for name in ("", ".", "..", "a/b", "/tmp", ".hidden"):
+        with pytest.raises(ValueError, match="`name` must be that of a plain folder"):
+            dataset_path(name)
+    save_dataset(make_dataset(), tmp_path / ".made.tmp-x")
+    assert dataset_names() == []
 
 
 def test_joined_datasets_keep_their_episodes():
@@ -97,6 +119,8 @@ def test_joined_datasets_keep_their_episodes():
     np.testing.assert_allclose(joined.episode_returns()[3:], second.episode_returns())
     assert joined.metadata["name"] == "both" and joined.behaviour_log_probs is not None
     assert concatenate([first, make_dataset(with_log_probs=False)], "x").behaviour_log_probs is None
+    with pytest.raises(ValueError, match="`datasets` must be alike in 'env', got None and Hopper-v5"):
+        concatenate([first, make_dataset(env="Hopper-v5")], "x")
 
 
 @pytest.mark.parametrize(
@@ -109,7 +133,7 @@ def test_joined_datasets_keep_their_episodes():
             {"terminals": np.arange(12) == 1},
             "`terminals` must be at ends of episodes only, got one",
         ),
-        ({"has_next": np.ones(3, bool)}, r"`has_next` must have shape \[12\]"),
+        ({"is_transition": np.ones(3, bool)}, r"`is_transition` must have shape \[12\]"),
     ],
 )
 def test_a_malformed_dataset_is_refused(changes, message):

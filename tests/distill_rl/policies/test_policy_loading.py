@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 
+from distill_rl.networks.world_model import Encoder, WorldModelConfig
 from distill_rl.policies.consistency import ConsistencyPolicy
 from distill_rl.policies.loading import find_policy_folder, load_policy, save_policy
 
@@ -93,7 +94,7 @@ def test_damaged_description_is_named(folder):
     cases = [
         ("{", "is damaged"),
         (json.dumps({k: v for k, v in good.items() if k != "metadata"}), "lacks metadata"),
-        (json.dumps(good | {"format_version": 9}), "must have format version 1, got 9"),
+        (json.dumps(good | {"format_version": 9}), "must have a format version up to 2, got 9"),
         (json.dumps(good | {"architecture": good["architecture"] | {"action_size": 5}}), "does not fit"),
     ]
     for text, message in cases:
@@ -110,3 +111,34 @@ def test_loading_does_not_import_ray(folder):
         "sys.exit('ray' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_policy_brings_its_encoder(tmp_path):
+    """It acts on observations through latent states; a damaged description of it is named."""
+    torch.manual_seed(0)
+    config = WorldModelConfig(latent_size=8, group_size=4, model_hidden_sizes=(6,), reward_weight=9.0)
+    encoder, policy = Encoder(3, config), ConsistencyPolicy(8, 2, hidden_sizes=(8,))
+    encoder.normalizer.update(torch.randn(20, 3) * 5.0)
+    folder = save_policy(policy, tmp_path / "policy", {}, encoder)
+    observation = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    with torch.no_grad():
+        expected = policy.act(encoder(torch.from_numpy(observation))).numpy()
+    np.testing.assert_allclose(load_policy(folder).act(observation), expected, atol=1e-6)
+    with pytest.raises(ValueError, match=r"must have shape \[3\] or \[B, 3\], got \[5, 8\]"):
+        load_policy(folder).act(np.zeros((5, 8)))
+    description = json.loads((folder / "policy.json").read_text())
+    lacking = {name: value for name, value in description["encoder"].items() if name != "latent_size"}
+    (folder / "policy.json").write_text(json.dumps(description | {"encoder": lacking}))
+    with pytest.raises(ValueError, match=r"policy\.json` is damaged: it lacks encoder latent_size"):
+        load_policy(folder)
+    (folder / "policy.json").write_text(json.dumps(description | {"encoder": None}))
+    with pytest.raises(ValueError, match="one of them has an encoder"):
+        load_policy(folder)
+
+
+def test_policies_of_the_first_format_are_read(folder):
+    """They had no word about encoders."""
+    description = json.loads((folder / "policy.json").read_text())
+    del description["encoder"]
+    (folder / "policy.json").write_text(json.dumps(description | {"format_version": 1}))
+    assert load_policy(folder).encoder is None

@@ -47,15 +47,28 @@ def test_expansion_is_a_step_of_the_simulator():
     assert (found.prior_logits == 0.0).all() and model.num_diverged == 0
 
 
-def test_diverged_edges_are_worth_the_worst_seen():
-    """They are counted, end the episode, and only their observation is NaN."""
+def test_diverged_steps_are_lost():
+    """They are counted, and told apart from a step that ends the episode."""
     model = _model()
-    found = model.expand(np.array([[2.9], [-2.0]]), np.array([[1.0], [0.0]]))
-    assert model.num_diverged == 1 and model.num_expanded == 2
-    np.testing.assert_allclose(found.reward, [-2.0 - 0.9 * 2.0, -2.0])
-    np.testing.assert_allclose(found.discount, [0.0, 0.9])
-    assert all(np.isfinite(array).all() for array in (found.actions, found.value, found.prior_logits))
-    np.testing.assert_array_equal(np.isnan(found.observation[:, 0]), [True, False])
+    found = model.expand(np.array([[2.9], [-2.0], [-2.9]]), np.array([[1.0], [0.0], [-0.5]]))
+    assert model.num_diverged == 1 and model.num_expanded == 3
+    np.testing.assert_array_equal(found.is_lost, [True, False, False])
+    np.testing.assert_array_equal(np.isnan(found.observation[:, 0]), [True, False, False])
+    np.testing.assert_allclose(found.discount[1:], [0.9, 0.0])
+    assert np.isfinite(found.actions).all() and np.isfinite(found.prior_logits).all()
+
+
+def test_a_lost_step_is_worth_the_worst_of_its_own_root():
+    """Not of another root, and never more than the root itself."""
+    state = np.array([[2.5], [-2.0]])
+    actions = np.tile(np.array([[[1.0], [0.2]]]), (2, 1, 1))
+    tree = make_tree(state, state.astype(np.float32), actions, np.zeros((2, 2)), state[:, 0], 2)
+    gumbel_muzero(tree, _model(num_actions=2), np.zeros((2, 2)), num_simulations=2)
+    first, second = tree.roots
+    # At 2.5 the first action diverges; the other is worth 2.7 + 0.9 * 2.7, the root 2.5.
+    np.testing.assert_allclose(tree.q_values(np.array([first]))[0], [2.5, 2.7 * 1.9], rtol=1e-6)
+    np.testing.assert_allclose(tree.q_values(np.array([second]))[0], [-1.0 * 1.9, -1.8 * 1.9], rtol=1e-6)
+    assert tree.discounts[first, 0] == 0.0 and not tree.is_alive[tree.children[first * 2]]
 
 
 def test_search_goes_uphill():

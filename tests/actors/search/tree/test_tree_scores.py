@@ -5,7 +5,9 @@ from hypothesis import strategies as st
 from scipy.optimize import minimize
 from slow_search import TableModel
 
+from actors.search.tree import numpy_kernels
 from actors.search.tree.gumbel_muzero import gumbel_muzero
+from actors.search.tree.kernels import find_kernels
 from actors.search.tree.muzero import muzero
 from actors.search.tree.regularized import regularized_search
 from actors.search.tree.scores import solve_regularized
@@ -200,6 +202,49 @@ def test_fewer_candidates_below_the_root():
         below = np.setdiff1d(np.arange(len(tree.node_visits) - 1), tree.roots)
         assert tree.edge_visits[below, 2:].sum() == 0.0, name
         assert tree.edge_visits[below, :2].sum() > 0.0, name
+
+
+@pytest.mark.parametrize("kernels", [numpy_kernels, find_kernels()], ids=["numpy", "found"])
+def test_actions_that_a_node_does_not_have_change_nothing(kernels):
+    """A narrow node below a wide root is the node of a narrow tree: same values, same choices."""
+    narrow = TableModel(num_actions=3)
+
+    class Wide:
+        """The root has two more actions, which lead to where nothing is to be had."""
+
+        def expand(self, state, action):
+            found = narrow.expand(state, np.minimum(action, 2.0))
+            return found._replace(reward=np.where(action[:, 0] > 2.0, -50.0, found.reward))
+
+    states = np.arange(6)
+    trees = []
+    for model, count in ((narrow, 3), (Wide(), 5)):
+        logits = np.full((6, count), -40.0)
+        logits[:, :3] = narrow.prior_logits[states]
+        actions = np.tile(np.arange(count, dtype=float)[None, :, None], (6, 1, 1))
+        nothing = np.zeros((6, 0), np.float32)
+        tree = make_tree(states[:, None].astype(float), nothing, actions, logits, narrow.value[states], 40)
+        gumbel = np.zeros((6, count))
+        gumbel[:, 3:] = -1e3
+        gumbel_muzero(
+            tree, model, gumbel, num_simulations=40, max_considered=3, schedule="sequential", kernels=kernels
+        )
+        trees.append(tree)
+    for root in range(6):
+        for simulation in range(1, 41):
+            rows = [tree.roots[root] + simulation for tree in trees]
+            assert trees[0].node_visits[rows[0]] == trees[1].node_visits[rows[1]]
+            visits = [tree.edge_visits[row] for tree, row in zip(trees, rows, strict=True)]
+            np.testing.assert_array_equal(visits[0], visits[1][:3])
+
+
+def test_widening_counts_valid_actions_only():
+    """The first one that is offered is never one that must not be taken."""
+    model = Bandit(np.array([[5.0, 1.0, 2.0]]))
+    invalid = np.array([[True, False, False]])
+    tree = model.roots(np.zeros((1, 3)), 9)
+    muzero(tree, model, invalid_actions=invalid, num_simulations=9, widening=Widening(1.0, 0.5))
+    assert tree.edge_visits[0, 0] == 0.0 and tree.edge_visits[0].sum() == 9.0
 
 
 def test_logits_that_are_not_finite_are_refused():
