@@ -135,7 +135,7 @@ def _draw_states(dataset: OfflineDataset) -> Figure:
     figure.colorbar(points, label="step of the episode").ax.yaxis.set_major_formatter(TICKS)
     axis.set_xlabel("first principal component of states")
     axis.set_ylabel("second")
-    axis.set_title(f"{dataset.metadata['name']}: {share:.0%} of the variance")
+    axis.set_title(f"{dataset.metadata['name']}: these two hold {share:.0%} of the variance")
     return figure
 
 

@@ -76,7 +76,8 @@ def draw_curves(rows: Rows, folder: Path) -> list[Path]:
             axis.set_xlabel(label)
         axes[0].set_ylabel("return of an episode, without noise")
         axes[0].set_title("Mean over seeds; the band spans them")
-        axes[0].legend(loc="upper left")
+        handles, labels = axes[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
         figure.savefig(path)
     return [path]
 

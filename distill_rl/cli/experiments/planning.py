@@ -14,12 +14,13 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 
 from distill_rl.checks import check_choice
 from distill_rl.cli.experiments.base import SCALES, Experiment, Row, Rows
 from distill_rl.cli.experiments.jobs import run_jobs, save_result
 from distill_rl.cli.experiments.planning_run import PlanningSpec, run_planning
-from distill_rl.cli.plots import STYLE
+from distill_rl.cli.plots import STYLE, TICKS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -187,10 +188,11 @@ def _draw(rows: Rows, folder: Path) -> list[Path]:
             _draw_panel(axis, task, own)
         for axis in axes[len(by_task) :]:
             axis.set_axis_off()
+        for axis in axes[max(0, len(by_task) - num_columns) : len(by_task)]:
+            axis.set_xlabel("cpu-ms a control step")
         axes[0].set_ylabel("return")
         handles, labels = axes[0].get_legend_handles_labels()
         figure.legend(handles, labels, loc="outside lower center", ncols=4)
-        figure.supxlabel("cpu-milliseconds for each control step", fontsize="medium")
         figure.savefig(path)
     return [path]
 
@@ -207,7 +209,9 @@ def _draw_panel(axis: Axes, task: str, rows: Rows) -> None:
         cost = [row["cpu_ms_per_decision"] / row["action_repeat"] for row in own]
         axis.plot(cost, returns, color=color, marker="o", markersize=3, label=operator)
     axis.set_xscale("log")
-    axis.set_ylim(bottom=0.0)
+    axis.xaxis.set_major_formatter(TICKS)
+    axis.xaxis.set_minor_formatter(NullFormatter())
+    axis.set_ylim(bottom=0.0, top=None if max(row["episode_return"] for row in rows) > 0.0 else 1.0)
     axis.set_title(task)
 
 
