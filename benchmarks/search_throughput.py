@@ -37,7 +37,7 @@ from actors.operators.base import ImprovementOperator
 from actors.operators.config import RootBanditConfig
 from actors.operators.gumbel_muzero import GumbelMuZero, GumbelMuZeroConfig
 from actors.operators.root_bandit import RootBandit
-from actors.simulators.base import ActionFn, Rollout
+from actors.simulators.base import ActionFn, Rollout, SimulatorStep
 from actors.simulators.live_env import control_fn_of, model_and_data
 from actors.simulators.mujoco import MujocoSimulator
 from actors.stepping import stack_states
@@ -127,6 +127,14 @@ class RecordingSimulator(MujocoSimulator):
         self._timed_policy = policy
         self.seconds = 0.0
         self.recorded: list[tuple[np.ndarray, np.ndarray]] = []
+
+    def step(self, state: np.ndarray, action: np.ndarray) -> SimulatorStep:
+        """Steps, and records the action."""
+        start = time.process_time()
+        step = super().step(state, action)
+        self.seconds += time.process_time() - start
+        self.recorded.append((state, action[:, None]))
+        return step
 
     def rollout(
         self, state: np.ndarray, actions: np.ndarray | ActionFn, num_steps: int | None = None

@@ -64,6 +64,7 @@ def test_search_throughput_compares_both_policies_and_settings(rows):
     for row in measured:
         shares = [row[f"{part}_share"] for part in ("simulator", "policy", "search")]
         assert sum(shares) == pytest.approx(1.0) and min(shares) >= 0.0
+        assert row["simulator_share"] > 0.1  # every step is seen
         share = row["steps_per_cpu_sec"][0] / row["ceiling_steps_per_cpu_sec"][0]
         assert share == pytest.approx(row["share_of_ceiling"][0])
 
