@@ -143,7 +143,9 @@ def _one_step_curves(rows: Rows) -> Figure:
         axis.set_xlabel("updates")
         axis.set_yscale("log")
     axes[0].set_ylabel("energy distance of one-step samples")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center")
+    # Each panel has other losses.
+    lines = {label: line for axis in axes for line, label in zip(*axis.get_legend_handles_labels())}
+    figure.legend(list(lines.values()), list(lines), loc="outside right center")
     return figure
 
 
