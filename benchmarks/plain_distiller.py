@@ -94,7 +94,7 @@ def plain_endpoint(actions: Tensor, log_weights: Tensor, noise: Tensor, config: 
     squared_norms = (actions - mean).square().sum(dim=1)
     scale = max(float(weights @ squared_norms) ** 0.5, config.sigma_min * _LAST_TAU)
     y = (actions - mean) / scale
-    num_points = config.num_ode_steps - 1
+    num_points = config.num_ode_steps
     ratio = (_LAST_TAU / _FIRST_TAU) ** (1.0 / (num_points - 1))
     taus = [_FIRST_TAU * ratio**i for i in range(num_points)]
     v = noise - mean / config.sigma_max
@@ -103,13 +103,15 @@ def plain_endpoint(actions: Tensor, log_weights: Tensor, noise: Tensor, config: 
         kernel = log_weights + tau * (y @ v) - 0.5 * tau**2 * y.square().sum(dim=1)
         return torch.softmax(kernel, dim=0) @ y
 
-    v = v + 0.5 * taus[0] * slope_at(v, taus[0])
-    last_step, last_slope = taus[0], torch.zeros_like(v)
-    for tau, next_tau in itertools.pairwise(taus):
-        step, slope = next_tau - tau, slope_at(v, tau)
-        blend = 0.5 * step / last_step
-        v = v + step * ((1.0 + blend) * slope - blend * last_slope)
-        last_step, last_slope = step, slope
-    denoised = slope_at(v, taus[-1])
+    slopes = [slope_at(v, taus[0])]
+    v = v + 0.5 * taus[0] * slopes[0]
+    for i, (tau, next_tau) in enumerate(itertools.pairwise(taus)):
+        rise = slopes[i] - slopes[i - 1] if i > 0 else slopes[0]
+        rise = rise / (math.log(tau / taus[i - 1]) if i > 0 else 1.0)
+        # The integral of `slope + rise log(t / tau)` over t.
+        v = v + (next_tau - tau) * slopes[i]
+        v = v + (next_tau * math.log(next_tau / tau) - (next_tau - tau)) * rise
+        slopes.append(slope_at(v, next_tau))
+    denoised = slopes[-1]
     remaining = config.sigma_min * taus[-1] / scale
     return mean + scale * (denoised + remaining * (v / taus[-1] - denoised))

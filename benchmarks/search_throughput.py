@@ -11,8 +11,8 @@ those of the search, which
   networks.
 
 Tree search (Gumbel MuZero, 50 simulations, 16 candidates) steps every node on its own: where a reward reads
-sensors that the task cannot compute itself, each costs a further substep. The humanoid's observations read
-some, so it pays one at every step, in rollouts too.
+sensors that the task cannot compute itself, each costs a substep without forces. The humanoid's observations
+read some, so it pays one at every step, in rollouts too.
 
 The time of the search is split by timers around the simulator and the policy, the rest being search maths.
 """

@@ -22,11 +22,11 @@ class MujocoSimulator:
     acceleration-stage sensors and, where observations need them, position- and velocity-stage ones. From a
     `snapshot`, an open-loop rollout is one native call and equals the environment's own steps bit for bit. A
     closed-loop rollout is one native call for each step; MuJoCo does not return its warm start, so later
-    calls start the constraint solver from the acceleration over the last step, and agree to its tolerance.
+    calls start the constraint solver from the acceleration over the last substep, and agree to its tolerance.
 
     MuJoCo computes position- and velocity-stage sensors one substep late. Rewards that need them are
-    therefore read from the first substep of the next control step, and only the last one of a rollout costs a
-    further substep, unless observations need them too.
+    therefore read from the first substep of the next control step, and only the last one of a rollout costs
+    time of its own, unless observations need them too.
     """
 
     def __init__(self, env: gym.Env, task: MujocoTask | None = None, *, num_threads: int = 1):
@@ -59,9 +59,7 @@ class MujocoSimulator:
         probe = np.zeros(task.model.nq), np.zeros(task.model.nv)
         # Observations want sensors at every step, which come with the native call anyway.
         self._has_fast_sensors = not task.observes_sensors and task.fast_state_sensors(*probe) is not None
-        self._needs_last_substep = len(self._state_columns) > 0 and not self._has_fast_sensors
-        self._forward_data = mujoco.MjData(task.model)
-        self._resting_state = _physics_state(task.model, self._forward_data)
+        self._resting_state = _physics_state(task.model, mujoco.MjData(task.model))
         # Ends of the parts of a state: physics, warm start, parameters, force sensors, state sensors.
         num_observed = len(self._state_columns) if task.observes_sensors else 0
         parts = (
@@ -95,23 +93,17 @@ class MujocoSimulator:
             self.task.live_force_sensors(model, data),
         ]
         if self.task.observes_sensors:
-            parts.append(self._live_state_sensors(physics))
+            parts.append(self._native.state_sensors(physics[None])[0, self._state_columns.columns])
         return np.concatenate(parts)
-
-    def _live_state_sensors(self, physics: np.ndarray) -> np.ndarray:
-        """Returns the state sensors of a live physics state, which its own model may lack. Shape `[D]`."""
-        mujoco.mj_setState(self.task.model, self._forward_data, physics, FULL_PHYSICS)
-        mujoco.mj_forward(self.task.model, self._forward_data)
-        return self._forward_data.sensordata[self._state_columns.indices]
 
     def step(self, state: np.ndarray, action: np.ndarray) -> SimulatorStep:
         """Steps every state once, equal to `rollout` up to rounding. Shapes `[M, S]`, `[M, A]`."""
         check_shape("action", action, (len(state), self.action_size))
         trajectory, parameters, warmstart = self._start(state, 1)
         control = self._control_fn(action)[:, None]
-        self._advance(trajectory, 0, control, warmstart, self._needs_last_substep)
-        self._add_fast_sensors(trajectory)
-        rollout = self._evaluate(trajectory, parameters, control)
+        warmstart = self._advance(trajectory, 0, control, warmstart)
+        self._add_state_sensors(trajectory, -1, self._has_fast_sensors)
+        rollout = self._evaluate(trajectory, parameters, control, warmstart)
         return SimulatorStep(rollout.state, rollout.observation, rollout.reward[:, 0], rollout.discount[:, 0])
 
     def rollout(
@@ -138,11 +130,12 @@ class MujocoSimulator:
             raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
         trajectory, parameters, warmstart = self._start(state, num_steps)
         if callable(actions):
-            control = self._closed_loop(trajectory, parameters, warmstart, actions, num_steps)
+            control, warmstart = self._closed_loop(trajectory, parameters, warmstart, actions, num_steps)
         else:
             control = self._control_fn(actions)
-            self._advance(trajectory, 0, control, warmstart, needs_sensors=len(self._state_columns) > 0)
-        return self._evaluate(trajectory, parameters, control)
+            warmstart = self._advance(trajectory, 0, control, warmstart)
+            self._add_state_sensors(trajectory, -1, is_fast=False)
+        return self._evaluate(trajectory, parameters, control, warmstart)
 
     def _start(self, state: np.ndarray, num_steps: int) -> tuple[Trajectory, np.ndarray, np.ndarray]:
         """Returns a record that starts in `state`, task parameters and warm starts; counts the steps."""
@@ -162,37 +155,38 @@ class MujocoSimulator:
         warmstart: np.ndarray,
         action_fn: ActionFn,
         num_steps: int,
-    ) -> np.ndarray:
-        """Steps under `action_fn` and returns the controls. Shape `[M, H, nu]`."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Steps under `action_fn`; returns the controls `[M, H, nu]` and the last warm starts `[M, nv]`."""
         controls = []
         for step in range(num_steps):
             start = step * self._action_repeat
             action = action_fn(step, self._observe(trajectory, parameters, start))
             check_shape("action", action, (len(warmstart), self.action_size))
             controls.append(self._control_fn(action)[:, None])
-            is_last = step == num_steps - 1
-            needs_sensors = self._needs_last_substep and (is_last or self.task.observes_sensors)
-            self._advance(trajectory, start, controls[-1], warmstart, needs_sensors)
-            warmstart = self._mean_acceleration(trajectory, start + self._action_repeat)
-        self._add_fast_sensors(trajectory)
-        return np.concatenate(controls, axis=1)
+            stop = start + self._action_repeat
+            warmstart = self._advance(trajectory, start, controls[-1], warmstart)
+            if step == num_steps - 1 or self.task.observes_sensors:
+                self._add_state_sensors(trajectory, stop, self._has_fast_sensors)
+        return np.concatenate(controls, axis=1), warmstart
 
-    def _add_fast_sensors(self, trajectory: Trajectory) -> None:
-        """Writes the state sensors of the last boundary, where the task computes them itself."""
-        if self._has_fast_sensors:
-            qpos, qvel = self._positions_and_velocities(trajectory.states[-1])
-            trajectory.state_sensors[-1] = self.task.fast_state_sensors(qpos, qvel)
+    def _add_state_sensors(self, trajectory: Trajectory, boundary: int, is_fast: bool) -> None:
+        """Writes the state sensors of the boundary that was simulated last."""
+        if len(self._state_columns) == 0:
+            return
+        state = trajectory.states[boundary]
+        if is_fast:
+            qpos, qvel = self._positions_and_velocities(state)
+            trajectory.state_sensors[boundary] = self.task.fast_state_sensors(qpos, qvel)
+            return
+        is_lost = np.isnan(state[:, 0])
+        if is_lost.any():
+            state = np.where(is_lost[:, None], self._resting_state, state)
+        trajectory.state_sensors[boundary] = self._native.state_sensors(state)[:, self._state_columns.columns]
 
     def _positions_and_velocities(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns `[..., nq]` and `[..., nv]` of physics states."""
         nq, nv = self.task.model.nq, self.task.model.nv
         return states[..., 1 : 1 + nq], states[..., 1 + nq : 1 + nq + nv]
-
-    def _mean_acceleration(self, trajectory: Trajectory, boundary: int) -> np.ndarray:
-        """Returns the acceleration over the control step before a boundary. Shape `[M, nv]`."""
-        velocity = slice(1 + self.task.model.nq, 1 + self.task.model.nq + self.task.model.nv)
-        change = trajectory.states[boundary, :, velocity] - trajectory.states[boundary - 1, :, velocity]
-        return change / (self.task.num_substeps * self._substep_sec)
 
     def _advance(
         self,
@@ -200,11 +194,13 @@ class MujocoSimulator:
         start: int,
         control: np.ndarray,
         warmstart: np.ndarray,
-        needs_sensors: bool,
-    ) -> None:
+    ) -> np.ndarray:
         """Simulates from boundary `start` in one native call and writes it into the record.
 
-        The state sensors of the last boundary cost a further substep; `needs_sensors` asks for them.
+        Returns the acceleration over the last substep, for the constraint solver to go on from. Shape `[M,
+        nv]`.
+
+        The state sensors of the last boundary are left out (`_add_state_sensors`).
 
         Rows that are lost, and those of actions that are not finite, rest in the model's initial state
         meanwhile: a NaN never enters MuJoCo.
@@ -221,13 +217,7 @@ class MujocoSimulator:
             state = np.where(is_lost[:, None], self._resting_state, state)
             warmstart = np.where(is_lost[:, None], 0.0, warmstart)
             control = np.where(is_invalid[..., None], 0.0, control)
-        states, sensors = self._native.run(
-            state,
-            warmstart,
-            control,
-            hold=substeps * self._action_repeat,
-            num_extra=int(needs_sensors),
-        )
+        states, sensors = self._native.run(state, warmstart, control, hold=substeps * self._action_repeat)
         ends = slice(substeps - 1, last, substeps)
         trajectory.states[start + 1 : stop + 1] = states[:, ends].swapaxes(0, 1)
         if len(self._force_columns):
@@ -235,7 +225,7 @@ class MujocoSimulator:
             trajectory.force_sensors[start + 1 : stop + 1] = forces.swapaxes(0, 1)
         if len(self._state_columns):
             lagged = sensors[:, ::substeps, self._state_columns.columns].swapaxes(0, 1)
-            trajectory.state_sensors[start : start + len(lagged)] = lagged
+            trajectory.state_sensors[start:stop] = lagged
         after = trajectory.states[start + 1 : stop + 1]
         seconds = np.arange(1, len(after) + 1)[:, None] * (substeps * self._substep_sec)
         is_lost_now = is_diverged(after, state[:, 0], seconds)
@@ -244,6 +234,10 @@ class MujocoSimulator:
             is_lost_now |= np.repeat(is_lost_after, self._action_repeat, axis=1).swapaxes(0, 1)
         if is_lost_now.any():
             after[is_lost_now] = np.nan
+        _, before_velocity = self._positions_and_velocities(state if last == 1 else states[:, -2])
+        _, velocity = self._positions_and_velocities(states[:, -1])
+        with np.errstate(over="ignore", invalid="ignore"):  # rows lost just now
+            return (velocity - before_velocity) / self._substep_sec
 
     def _physics(
         self,
@@ -276,7 +270,9 @@ class MujocoSimulator:
             observation[is_lost] = np.nan
         return observation
 
-    def _evaluate(self, trajectory: Trajectory, parameters: np.ndarray, control: np.ndarray) -> Rollout:
+    def _evaluate(
+        self, trajectory: Trajectory, parameters: np.ndarray, control: np.ndarray, warmstart: np.ndarray
+    ) -> Rollout:
         """Computes rewards and discounts of a whole record at once."""
         before = self._physics(trajectory, parameters, slice(0, -1))
         after = self._physics(trajectory, parameters, slice(1, None))
@@ -289,7 +285,6 @@ class MujocoSimulator:
         reward = np.where(was_over, 0.0, np.where(is_lost, np.nan, reward))
         observation = self._observe(trajectory, parameters, -1)
         observation[is_over[-1] & is_lost[-1]] = 0.0
-        warmstart = self._mean_acceleration(trajectory, len(trajectory.states) - 1)
         state = [trajectory.states[-1], warmstart, parameters, trajectory.force_sensors[-1]]
         if self.task.observes_sensors:
             state.append(trajectory.state_sensors[-1])

@@ -7,7 +7,7 @@ _AXES = {"x": np.array([1.0, 0.0, 0.0]), "y": np.array([0.0, 1.0, 0.0]), "z": np
 
 
 class PlanarVelocity:
-    """What a `subtreelinvel` sensor of a planar body says, without the substep that MuJoCo takes for it.
+    """What a `subtreelinvel` sensor of a planar body says, without the time that MuJoCo takes for it.
 
     The body slides along x and z, and all its parts turn about y, each in its own hinge. With angle `t_b` and
     angular velocity `w_b` of part `b`, the sums over the hinges between it and the world,

@@ -45,9 +45,9 @@ class MujocoTask(abc.ABC):
       num_substeps: physics steps in one control step of the environment, without action repeat.
       observation_size: `O`.
       state_sensors: names of the position- and velocity-stage sensors of `model` that `reward` reads. With
-        none, rewards are functions of positions and velocities, and the simulator saves a substep.
+        none, rewards are functions of positions and velocities, and the simulator saves their time.
       observes_sensors: whether `observe` reads `state_sensors` too. Every control step of a closed loop then
-        costs a further substep.
+        computes them.
       force_sensors: names of the sensors read as the last substep left them. Where the live environment has
         them not, `live_force_sensors` must give their values.
       parameter_size: length `P` of `parameters`.
@@ -72,8 +72,8 @@ class MujocoTask(abc.ABC):
     def fast_state_sensors(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray | None:
         """Returns `state_sensors` as functions of positions and velocities, equal to rounding, if it can.
 
-        Where a state is reached by a single step, or in a closed loop, they spare the substep that MuJoCo
-        takes to compute them. Shapes `[..., nq]`, `[..., nv]` to `[..., D]`.
+        Where a state is reached by a single step, or in a closed loop, they spare the time that MuJoCo takes
+        to compute them. Shapes `[..., nq]`, `[..., nv]` to `[..., D]`.
         """
         return None
 

@@ -210,6 +210,7 @@ def _expand(  # type: ignore[no-untyped-def]
         for k in range(num_offered):
             prior_probs[node, k] /= total
         for k in range(num_offered, num_actions):
+            prior_logits[node, k] = -math.inf
             prior_probs[node, k] = 0.0
         raw_values[node] = node_values[node] = new_values[m]
         node_visits[node] += 1.0

@@ -137,25 +137,29 @@ def make_tree(
     num_nodes = num_simulations + 1
     rows = num_roots * num_nodes + 1
     sink = rows - 1
-    per_edge = (rows, num_actions)
+    # One block each, zeroed at once: making a tree is a good part of a short search.
+    per_node = np.zeros((3, rows))
+    per_edge = np.zeros((6, rows, num_actions))
+    per_edge[1, sink] = 1.0 / num_actions
+    per_edge[4, sink] = 1.0
     tree = Tree(
         num_roots=num_roots,
         num_nodes=num_nodes,
         num_actions=num_actions,
-        node_visits=np.zeros(rows),
-        raw_values=np.zeros(rows),
-        node_values=np.zeros(rows),
+        node_visits=per_node[0],
+        raw_values=per_node[1],
+        node_values=per_node[2],
         parent_edges=np.full(rows, sink * num_actions),
         states=np.empty((rows, *state.shape[1:]), state.dtype),
         observations=np.zeros((rows, observation.shape[1]), np.float32),
-        actions=np.zeros((rows, num_actions, action_size), actions.dtype),
+        actions=np.empty((rows, num_actions, action_size), actions.dtype),
         children=np.full(rows * num_actions, sink),
-        prior_logits=np.full(per_edge, -np.inf),
-        prior_probs=np.full(per_edge, 1.0 / num_actions),
-        edge_visits=np.zeros(per_edge),
-        rewards=np.zeros(per_edge),
-        discounts=np.ones(per_edge),
-        child_values=np.zeros(per_edge),
+        prior_logits=per_edge[0],
+        prior_probs=per_edge[1],
+        edge_visits=per_edge[2],
+        rewards=per_edge[3],
+        discounts=per_edge[4],
+        child_values=per_edge[5],
         best_edges=np.full(rows, sink * num_actions),
         is_alive=np.ones(rows, bool),
         worst_values=np.array(value, np.float64),
@@ -180,6 +184,7 @@ def write_prior(tree: Tree, nodes: np.ndarray, prior_logits: np.ndarray) -> None
     check_logits(prior_logits)
     count = prior_logits.shape[1]
     tree.prior_logits[nodes, :count] = prior_logits
+    tree.prior_logits[nodes, count:] = -np.inf
     weights = np.exp(prior_logits - prior_logits.max(axis=1, keepdims=True))
     tree.prior_probs[nodes, :count] = weights / weights.sum(axis=1, keepdims=True)
     tree.prior_probs[nodes, count:] = 0.0

@@ -31,23 +31,15 @@ def test_other_bodies_are_refused(name, body):
         PlanarVelocity(model, body)
 
 
-def test_a_single_step_costs_no_further_substep(monkeypatch):
-    """Its reward is the one of a plan, which takes the substep, up to rounding."""
+def test_a_single_step_costs_no_native_sensors(monkeypatch):
+    """Its reward is the one of a plan, which takes them, up to rounding."""
     env = make_live("cheetah-run")
     simulator = MujocoSimulator(env)
     state = np.repeat(simulator.snapshot(env)[None], 5, axis=0)
     action = np.random.default_rng(0).uniform(-1.0, 1.0, (5, 6)).astype(np.float32)
     plan = simulator.rollout(state, np.repeat(action[:, None], 30, axis=1))
-    extras = []
-    run = simulator._native.run
-
-    def recording(*args, num_extra=0, **kwargs):
-        extras.append(num_extra)
-        return run(*args, num_extra=num_extra, **kwargs)
-
-    monkeypatch.setattr(simulator._native, "run", recording)
+    monkeypatch.setattr(simulator._native, "state_sensors", None)
     for index in range(30):
         step = simulator.step(state, action)
         np.testing.assert_allclose(step.reward, plan.reward[:, index], rtol=1e-6, atol=1e-9)
         state = step.state
-    assert extras == [0] * 30
