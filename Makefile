@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export MUJOCO_GL ?= disabled
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo test test-slow lint format clean
+.PHONY: setup demo datasets test test-slow lint format clean
 
 setup: $(VENV)/.installed
 
@@ -16,6 +16,9 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 
 demo: setup
 	$(BIN)/distill-rl train demo --out runs/demo --overwrite
+
+datasets: setup
+	$(BIN)/distill-rl collect hopper walker2d half_cheetah maze2d
 
 lint: setup
 	$(BIN)/ruff check .

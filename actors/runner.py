@@ -6,18 +6,15 @@ import gymnasium as gym
 import numpy as np
 import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError
-from ray.rllib.env.env_context import EnvContext
-from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
-from ray.tune.registry import ENV_CREATOR, _global_registry
 
 from actors.collected import Collected
 from actors.evaluation import evaluate_search
 from actors.fragment import FragmentHeader
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
+from actors.policy_runner import PolicyEnvRunner
 from actors.search_actor import SearchActor
-from distill_rl.envs import make_env
 from distill_rl.networks.world_model import WorldModelConfig
 from distill_rl.policies.search_policy import TorchSearchPolicy, make_search_policy
 from distill_rl.types import ReferenceSet
@@ -25,46 +22,17 @@ from distill_rl.types import ReferenceSet
 _SEARCH_ACTOR = "search_actor"
 
 
-def make_config_env(config: Any, worker_index: int = 0) -> gym.Env:
-    """Builds one environment of an `AlgorithmConfig`: an id, a class, or a name registered with Ray Tune.
-
-    Raises:
-      ValueError: if there is no environment, it is unknown, or it lacks vector observations or bounded
-        actions.
-    """
-    if config.env is None:
-        raise ValueError("`environment` must be set, as in `config.environment('Pendulum-v1')`; got None")
-    options = dict(config.env_config)
-    action_repeat = options.pop("action_repeat", 1)
-    if isinstance(config.env, str) and _global_registry.contains(ENV_CREATOR, config.env):
-        creator = _global_registry.get(ENV_CREATOR, config.env)
-        context = EnvContext(options, worker_index=worker_index)
-        return make_env(lambda: creator(context), action_repeat=action_repeat)
-    return make_env(config.env, action_repeat=action_repeat, env_config=options)
-
-
-class SearchEnvRunner(SingleAgentEnvRunner):
+class SearchEnvRunner(PolicyEnvRunner):
     """Hands reference sets to the learner; samples episodes as RLlib does when it evaluates.
 
     The environments that are searched are its own: RLlib's vector environment serves evaluation and tells the
     spaces. A fragment is searched with one version of the weights, pulled before it starts.
     """
 
-    env: Any  # RLlib's vector environment
-
     def __init__(self, **kwargs: Any) -> None:
         self._actor: SearchActor | None = None
         self._token: Any = None
         super().__init__(**kwargs)
-
-    def make_env(self) -> None:
-        """Builds RLlib's vector environment: of one environment unless this runner evaluates."""
-        if self.env is not None:
-            self.env.close()
-        self.num_envs = self.config.num_envs_per_env_runner if self.config.in_evaluation else 1
-        vector_env = gym.vector.SyncVectorEnv([self._make_one_env] * self.num_envs)
-        self.env = gym.wrappers.vector.DictInfoToList(vector_env)
-        self._needs_initial_reset = True
 
     def sample(self, **kwargs: Any) -> Any:
         """Returns a `ReferenceSet` of `rollout_fragment_length` steps of every environment.
@@ -178,8 +146,8 @@ class SearchEnvRunner(SingleAgentEnvRunner):
         operator: ImprovementOperator = self.config.make_operator(env, self.module.networks)
         return operator
 
-    def _make_one_env(self) -> gym.Env:
-        return make_config_env(self.config, self.worker_index or 0)
+    def _num_vector_envs(self) -> int:
+        return super()._num_vector_envs() if self.config.in_evaluation else 1
 
     def _log(self, collected: Collected) -> Any:
         """Logs a fragment under RLlib's names, and returns the metrics since the last fragment."""

@@ -13,6 +13,7 @@ from actors.history import EpisodeHistory, stack_histories
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
 from actors.simulators.base import Simulator
+from actors.simulators.latent import LatentSimulator
 from actors.stepping import best_actions, search_states, step_env
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.types import ReferenceSet
@@ -31,12 +32,16 @@ class _Slot:
     episode_return: float = 0.0
     num_steps: int = 0
     start_sec: float = 0.0
-    first_step: int = 0  # first step of the episode within the fragment being collected
+    first_set: int = 0  # first search of the episode within the fragment being collected
     history: EpisodeHistory | None = None  # the last steps, where they are asked for
 
 
 class SearchActor:
-    """Steps several environments together; searches every state; acts by search and by the student.
+    """Steps several environments together; searches their states; acts by search and by the student.
+
+    Every state is searched, or those of every `search_interval`-th step. Between two searches the difference
+    between the best action of the last one and the policy's own is held, as in the rollouts of perturbed
+    candidates.
 
     Each environment is reset by the actor itself (no automatic reset), so every label belongs to a state that
     is acted in. An episode whose physics fails (an exception, or a reward or observation that is not finite,
@@ -97,6 +102,8 @@ class SearchActor:
         self._num_student_steps = 0
         self._num_fixed_steps = 0
         self._num_history_steps = num_history_steps
+        # What the last search changed in the policy's actions; of use between searches only.
+        self._shifts = np.zeros((len(envs), *(envs[0].action_space.shape or ())))  # [num_envs, A]
 
     def collect(self, policy: SearchPolicy, num_steps: int, policy_version: int = 0) -> Collected:
         """Takes `num_steps` steps in every environment. Episodes run on from call to call.
@@ -110,31 +117,39 @@ class SearchActor:
           Labels and finished episodes.
 
         Raises:
-          ValueError: if `num_steps` is below 1.
+          ValueError: if `num_steps` is below 1, or no multiple of `search_interval`.
         """
+        interval = self.config.search_interval
         if num_steps < 1:
             raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
+        if num_steps % interval:
+            raise ValueError(
+                f"`num_steps` must be a multiple of search_interval = {interval}, got {num_steps}"
+            )
         first_simulator_step = self.simulator.num_steps
-        is_kept = np.ones((num_steps, len(self._slots)), bool)
+        is_kept = np.ones((num_steps // interval, len(self._slots)), bool)
         sets: list[ReferenceSet] = []
         episodes: list[EpisodeRecord] = []
         metrics: list[dict[str, float]] = []
         num_dropped = 0
         for slot in self._slots:
-            slot.first_step = 0
+            slot.first_set = 0
         for step in range(num_steps):
-            self._start_missing_episodes(step)
+            self._start_missing_episodes(first_set=-(-step // interval))
             self._redraw_mixed()
-            searched, reference_set = self._search(policy, policy_version)
-            metrics.append(_diagnostics(self.operator))
-            actions = self._choose_actions(policy, searched, reference_set)
-            is_labelled = np.isfinite(reference_set.value) & np.isfinite(reference_set.policy_value)
+            is_labelled = np.ones(len(self._slots), bool)
+            if is_search := step % interval == 0:
+                actions, reference_set = self._search_and_choose(policy, policy_version)
+                metrics.append(_diagnostics(self.operator))
+                is_labelled = np.isfinite(reference_set.value) & np.isfinite(reference_set.policy_value)
+            else:
+                actions = self._choose_without_search(policy)
             for index, slot in enumerate(self._slots):
                 record, is_sound = _step_slot(slot, actions[index])
                 self._num_fixed_steps += not slot.is_mixed
                 self._num_student_steps += slot.is_student and not slot.is_mixed
                 if not (is_sound and is_labelled[index]):
-                    is_kept[slot.first_step : step + 1, index] = False
+                    is_kept[slot.first_set : step // interval + 1, index] = False
                     num_dropped += 1
                     slot.is_running = False
                 elif record is not None:
@@ -142,7 +157,8 @@ class SearchActor:
                     slot.is_running = False
                 elif slot.is_mixed and slot.num_steps == self.config.mixed_episode_steps:
                     slot.is_running = False
-            sets.append(self._with_history(reference_set))
+            if is_search:
+                sets.append(self._with_history(reference_set))
         return Collected(
             reference_set=_concatenate(sets, is_kept),
             episodes=episodes,
@@ -181,12 +197,13 @@ class SearchActor:
         self._num_fixed_steps = state["num_fixed_steps"]
         self._num_student_steps = state["num_student_steps"]
 
-    def _start_missing_episodes(self, step: int) -> None:
+    def _start_missing_episodes(self, first_set: int) -> None:
         """Resets the environments that have no running episode, and settles who acts in them."""
         num_students = sum(slot.is_student for slot in self._slots if slot.is_running and not slot.is_mixed)
-        for slot in self._slots:
+        for index, slot in enumerate(self._slots):
             if slot.is_running:
                 continue
+            self._shifts[index] = 0.0
             if slot.is_mixed:
                 slot.is_student = self._draw_student()
             else:
@@ -200,7 +217,7 @@ class SearchActor:
                 num_students += slot.is_student
             observation, _ = slot.env.reset(seed=int(slot.generator.integers(2**31)))
             slot.is_running, slot.observation = True, np.asarray(observation, np.float32)
-            slot.episode_return, slot.num_steps, slot.first_step = 0.0, 0, step
+            slot.episode_return, slot.num_steps, slot.first_set = 0.0, 0, first_set
             if self._num_history_steps:
                 slot.history = EpisodeHistory(self._num_history_steps, slot.observation)
             slot.start_sec = time.perf_counter()
@@ -214,12 +231,17 @@ class SearchActor:
     def _draw_student(self) -> bool:
         return bool(self._generator.random() < self.config.student_fraction)
 
-    def _search(self, policy: SearchPolicy, policy_version: int) -> tuple[np.ndarray, ReferenceSet]:
-        """Returns what the policy acts on, observations or latent states `[num_envs, O]`, and the labels."""
+    def _observe(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns what the policy acts on, observations or latent states `[num_envs, O]`, and all states."""
         observation = np.stack([slot.observation for slot in self._slots])
-        searched, state = search_states(self.simulator, [slot.env for slot in self._slots], observation)
+        return search_states(self.simulator, [slot.env for slot in self._slots], observation)
+
+    def _search(self, policy: SearchPolicy, policy_version: int) -> tuple[np.ndarray, ReferenceSet]:
+        """Returns what the policy acts on, see `_observe`, and the labels."""
+        searched, state = self._observe()
         found = self.operator.improve(searched, state, policy, self._generator, policy_version)
-        if searched is not observation:
+        if isinstance(self.simulator, LatentSimulator):
+            observation = np.stack([slot.observation for slot in self._slots])
             # Latent states grow old as their encoder learns; what is simulated in them is no data of values.
             found = dataclasses.replace(found, observation=observation, transitions=None)
         return searched, found
@@ -232,17 +254,32 @@ class SearchActor:
         steps = stack_histories(histories, reference_set.actions.shape[2])
         return dataclasses.replace(reference_set, episode_steps=steps)
 
-    def _choose_actions(
-        self, policy: SearchPolicy, searched: np.ndarray, reference_set: ReferenceSet
-    ) -> np.ndarray:
-        """Returns an action for each environment: the best or the student's. Shape `[num_envs, A]`."""
+    def _search_and_choose(
+        self, policy: SearchPolicy, policy_version: int
+    ) -> tuple[np.ndarray, ReferenceSet]:
+        """Returns actions of all environments, the best or the student's `[num_envs, A]`, and the labels."""
+        searched, reference_set = self._search(policy, policy_version)
         actions = best_actions(reference_set)
+        if self.config.search_interval > 1:
+            self._shifts = actions - policy.act(searched, 0.0, self._generator)
+        self._let_students_act(actions, policy, searched)
+        return actions, reference_set
+
+    def _choose_without_search(self, policy: SearchPolicy) -> np.ndarray:
+        """Returns actions of all environments, shifted ones or the student's. Shape `[num_envs, A]`."""
+        searched, _ = self._observe()
+        shifted = policy.act(searched, 0.0, self._generator) + self._shifts
+        actions = np.clip(shifted, -1.0, 1.0).astype(np.float32)
+        self._let_students_act(actions, policy, searched)
+        return actions
+
+    def _let_students_act(self, actions: np.ndarray, policy: SearchPolicy, searched: np.ndarray) -> None:
+        """Replaces the actions `[num_envs, A]` of the environments in which the student acts."""
         is_student = np.array([slot.is_student for slot in self._slots])
         if is_student.any():
             actions[is_student] = policy.act(
                 searched[is_student], self.config.student_noise_scale, self._generator
             )
-        return actions
 
 
 def is_student_next(

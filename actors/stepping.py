@@ -2,16 +2,17 @@
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gymnasium as gym
 import mujoco
 import numpy as np
 from dm_control.rl.control import PhysicsError
 
-from actors.simulators.base import Simulator
-from actors.simulators.latent import LatentSimulator
 from distill_rl.types import ReferenceSet
+
+if TYPE_CHECKING:
+    from actors.simulators.base import Simulator
 
 PHYSICS_ERRORS: tuple[type[Exception], ...] = (PhysicsError, mujoco.FatalError)
 """How dm_control reports a bad simulation state, and MuJoCo an abort. Anything else is a bug."""
@@ -58,7 +59,7 @@ def stack_states(states: Sequence[Any]) -> np.ndarray:
 
 
 def search_states(
-    simulator: Simulator, envs: Sequence[gym.Env], observation: np.ndarray
+    simulator: "Simulator", envs: Sequence[gym.Env], observation: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Returns what an operator is called with for live environments.
 
@@ -70,6 +71,8 @@ def search_states(
     Returns:
       Observations and simulator states: those of the environments, or latent states of a learned model twice.
     """
+    from actors.simulators.latent import LatentSimulator  # here, since simulators step environments too
+
     if isinstance(simulator, LatentSimulator):
         latent = simulator.encode(observation)
         return latent, latent

@@ -56,8 +56,8 @@ class LatentDistiller(Distiller):
         self._discount = discount
         super().__init__(observation_size, action_size, config, seed, device, average_fn)
 
-    def _make_networks(self, observation_size: int, action_size: int) -> Any:
-        return LatentNetworks(observation_size, action_size, self._world_model, **self._policy_settings())
+    def _make_networks(self) -> Any:
+        return LatentNetworks(*self._sizes, self._world_model, **self._policy_settings())
 
     def _losses(self, batch: ReferenceSet) -> tuple[dict[str, Tensor], dict[str, float]]:
         if batch.episode_steps is None:

@@ -223,6 +223,9 @@ class ActingConfig:
       mixed_episode_steps: environment steps after which those environments start a new episode, so that
         labels keep coming from where episodes begin and not from where a weak policy ends up; None lets them
         run to their end.
+      search_interval: environment steps from one search to the next; only searched states are labelled. In
+        between, who acts by search follows the zero-noise policy, shifted by what the last search changed.
+        Where control steps are short, neighbouring states teach nearly the same.
     """
 
     student_fraction: float = 0.7
@@ -230,6 +233,7 @@ class ActingConfig:
     mixed_fraction: float = 0.5
     mean_segment_steps: float = 30.0
     mixed_episode_steps: int | None = None
+    search_interval: int = 1
 
     def __post_init__(self) -> None:
         """Checks the settings.
@@ -237,6 +241,7 @@ class ActingConfig:
         Raises:
           ValueError: naming the setting, what was expected and what came.
         """
+        check_at_least_one("search_interval", self.search_interval)
         check_fraction("student_fraction", self.student_fraction)
         check_fraction("mixed_fraction", self.mixed_fraction)
         if not self.mean_segment_steps >= 1.0:

@@ -4,8 +4,21 @@ from ray import tune
 
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.distill_config import DistillConfig
+from distill_rl.algorithms.offline import (
+    ConsistencyAC,
+    ConsistencyBC,
+    CriticDistill,
+    DiffusionBC,
+    DiffusionQL,
+    GaussianBC,
+    Offline,
+)
+from distill_rl.algorithms.offline_config import OfflineConfig
 
-__all__ = ["Distill", "DistillConfig"]
+__all__ = ["Distill", "DistillConfig", "Offline", "OfflineConfig"]
+
+_METHODS = (GaussianBC, ConsistencyBC, DiffusionBC, ConsistencyAC, DiffusionQL, CriticDistill)
 
 # `tune.Tuner("Distill")` finds the class by this name.
-tune.register_trainable("Distill", Distill)
+for _algorithm in (Distill, Offline, *_METHODS):
+    tune.register_trainable(_algorithm.__name__, _algorithm)

@@ -11,7 +11,7 @@ from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 
-from actors.runner import make_config_env
+from actors.policy_runner import make_config_env
 from distill_rl.algorithms.backpressure import BoundedQueue
 from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.fragment_gate import FragmentGate
@@ -43,6 +43,9 @@ class Distill(Algorithm):
     one process and repeats itself for a seed; with runners, they search while the learner updates.
 
     Beside RLlib's own entries a result holds the section `loop`, see `LoopMetrics.result`.
+
+    Attributes:
+      description: of the simulator that is searched in, in one line.
     """
 
     @classmethod
@@ -58,7 +61,7 @@ class Distill(Algorithm):
             simulated.
         """
         self._loop_config = self.config.part(LoopConfig)
-        self.simulator_description = _probe_env(self.config)
+        self.description = f"simulator: {_probe_env(self.config)}"
         self._store: Any = None
         super().setup(config)
         loop = self._loop_config

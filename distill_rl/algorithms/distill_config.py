@@ -1,12 +1,10 @@
 """The configuration of `Distill`: RLlib's, with sections of our own."""
 
 import dataclasses
-import logging
 from collections.abc import Iterable, Mapping
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self
 
 import gymnasium as gym
-from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from actors.operators.base import ImprovementOperator
@@ -15,8 +13,8 @@ from actors.operators.registry import find_operator, make_operator
 from actors.runner import SearchEnvRunner
 from actors.simulators.latent import LatentSimulator
 from distill_rl.algorithms.loop_config import LoopConfig
-from distill_rl.algorithms.options import build_part, check_options, is_search_space
-from distill_rl.checks import nearest
+from distill_rl.algorithms.options import build_part
+from distill_rl.algorithms.sectioned_config import SectionedConfig
 from distill_rl.networks.distill_networks import LatentNetworks, StudentNetworks
 from distill_rl.networks.world_model import WorldModelConfig
 from distill_rl.policies.rl_module import ConsistencyModule
@@ -24,8 +22,6 @@ from distill_rl.policies.search_policy import LatentSearchPolicy
 from learners.config import DistillationConfig
 from learners.learner import DistillLearner
 from learners.objectives import make_objective
-
-Part = TypeVar("Part")
 
 SECTIONS: dict[str, tuple[type, ...]] = {
     "search": (OperatorChoice, ActingConfig),
@@ -94,7 +90,7 @@ def forgotten_options(names: Iterable[str], old_operator: str | None, new_operat
     return [name for name in names if name not in known]
 
 
-class DistillConfig(AlgorithmConfig):
+class DistillConfig(SectionedConfig):
     """Configures `Distill`.
 
     Beside RLlib's own sections there are four of ours; each takes the fields of frozen dataclasses as
@@ -120,16 +116,15 @@ class DistillConfig(AlgorithmConfig):
         algorithm = config.build_algo()
     """
 
+    sections = SECTIONS
+    replaced_settings = _ELSEWHERE
+
     def __init__(self, algo_class: type | None = None) -> None:
         if algo_class is None:
             from distill_rl.algorithms.distill import Distill
 
             algo_class = Distill
         super().__init__(algo_class=algo_class)
-        self.search_options: dict[str, Any] = {}
-        self.distillation_options: dict[str, Any] = {}
-        self.loop_options: dict[str, Any] = {}
-        self.world_model_options: dict[str, Any] = {}
         self.env_runner_cls = SearchEnvRunner
         self.num_envs_per_env_runner = 16
         self.rollout_fragment_length = 8
@@ -140,10 +135,9 @@ class DistillConfig(AlgorithmConfig):
         self.env_runner_health_probe_timeout_s = 0.1
         self.evaluation_config = {"explore": False, "num_envs_per_env_runner": 5}
         self.min_sample_timesteps_per_iteration = 1_000
-        self.log_level = "ERROR"
         # Would call every runner after each iteration, behind the searches in flight.
         self._dont_auto_sync_env_runner_states = True
-        self._known_names = frozenset(vars(self)) | {"_known_names", "class"}
+        self._close()
 
     def search(self, **options: Any) -> Self:
         """Sets fields of `OperatorChoice`, of the operator's configuration and of `ActingConfig`.
@@ -179,19 +173,6 @@ class DistillConfig(AlgorithmConfig):
         """
         return self._set_options("world_model", options)
 
-    def part(self, part: type[Part]) -> Part:
-        """Builds one of the dataclasses behind the sections, for example `config.part(LoopConfig)`.
-
-        Raises:
-          ValueError: if no section has it.
-        """
-        parts_of = {s: section_parts(s, getattr(self, f"{s}_options")) for s in SECTIONS}
-        for section, parts in parts_of.items():
-            if part in parts:
-                return build_part(part, getattr(self, f"{section}_options"))
-        known = ", ".join(p.__name__ for parts in parts_of.values() for p in parts)
-        raise ValueError(f"`part` must be one of {known}; got {part.__name__}")
-
     @property
     def operator_config(self) -> OperatorConfig:
         """The configuration of the operator that the section `search` names."""
@@ -224,18 +205,7 @@ class DistillConfig(AlgorithmConfig):
         Raises:
           ValueError: naming the option, what was expected and what came.
         """
-        logging.getLogger("ray.rllib").setLevel(self.log_level)
         super().validate()
-        for section in SECTIONS:
-            options = getattr(self, f"{section}_options")
-            parts = section_parts(section, options)
-            check_options(section, options, parts)
-            for part in parts:
-                build_part(part, options)
-        defaults = AlgorithmConfig()
-        for name, instead in _ELSEWHERE.items():
-            if getattr(self, name) != getattr(defaults, name):
-                raise ValueError(f"`{name.lstrip('_')}` is not used by Distill; set {instead}")
         if not isinstance(self.rollout_fragment_length, int) or self.rollout_fragment_length < 1:
             raise ValueError(
                 "`rollout_fragment_length` must be an integer of at least 1, got "
@@ -268,26 +238,19 @@ class DistillConfig(AlgorithmConfig):
             "networks": {name: getattr(distillation, name) for name in _NETWORK_OPTIONS},
             "world_model": dataclasses.asdict(self.part(WorldModelConfig)),
             "noise_scale": acting.student_noise_scale,
+            "inference_noise_scale": 0.0,
             "num_steps": 1,
         }
         return super()._model_config_auto_includes | own
 
-    def _set_options(self, section: str, options: dict[str, Any]) -> Self:
-        old = dict(getattr(self, f"{section}_options"))
-        if section == "search":
-            for name in forgotten_options(list(old), old.get("operator"), options.get("operator")):
-                del old[name]
-        merged = old | options
-        parts = section_parts(section, merged)
-        check_options(section, merged, parts)
-        if not any(map(is_search_space, merged.values())):
-            for part in parts:
-                build_part(part, merged)
-        setattr(self, f"{section}_options", merged)
-        return self
+    def _parts_of(self, section: str, options: Mapping[str, Any]) -> tuple[type, ...]:
+        return section_parts(section, options)
 
-    def __setattr__(self, key: str, value: Any) -> None:
-        known = cast(frozenset[str], self.__dict__.get("_known_names", frozenset()))
-        if known and key not in known and not key.startswith("_") and not hasattr(type(self), key):
-            raise ValueError(f"`DistillConfig` has no setting {key!r}{nearest(key, known)}")
-        super().__setattr__(key, value)
+    def _merged(self, section: str, options: dict[str, Any]) -> dict[str, Any]:
+        merged = super()._merged(section, options)
+        if section == "search":
+            old = self._options(section)
+            for name in forgotten_options(list(old), old.get("operator"), options.get("operator")):
+                if name not in options:
+                    del merged[name]
+        return merged

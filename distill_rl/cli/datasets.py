@@ -35,6 +35,7 @@ class DatasetFacts:
       returns: minimum, quartiles and maximum of the episodes' returns.
       mean_return: their mean.
       score: that mean on D4RL's scale; None for datasets that have no reference.
+      reference: the dataset of D4RL whose scale that is, where it is not this one: own data; else None.
       has_log_probs: whether the log-density of each action is known.
       has_policy: whether the policy that took the actions is known.
     """
@@ -50,6 +51,7 @@ class DatasetFacts:
     returns: tuple[float, ...]
     mean_return: float
     score: float | None
+    reference: str | None
     has_log_probs: bool
     has_policy: bool
 
@@ -57,6 +59,8 @@ class DatasetFacts:
         """Returns labels and texts to print."""
         minimum, low, median, high, maximum = (f"{value:.1f}" for value in self.returns)
         score = "no reference" if self.score is None else f"{self.score:.1f}"
+        if self.reference is not None:
+            score += f" on the scale of {self.reference}, of which these are no part"
         return [
             ("name", self.name),
             ("source", self.source),
@@ -74,7 +78,8 @@ def describe(dataset: OfflineDataset) -> DatasetFacts:
     """Returns what a dataset holds."""
     returns = dataset.episode_returns()
     name = str(dataset.metadata["name"])
-    reference = REFERENCE_SCORES.get(name)
+    own_reference = None if name in REFERENCE_SCORES else dataset.metadata.get("reference")
+    reference = REFERENCE_SCORES.get(own_reference or name)
     mean_return = float(returns.mean())
     return DatasetFacts(
         name=name,
@@ -88,6 +93,7 @@ def describe(dataset: OfflineDataset) -> DatasetFacts:
         returns=tuple(np.quantile(returns, [0.0, 0.25, 0.5, 0.75, 1.0]).tolist()),
         mean_return=mean_return,
         score=None if reference is None else normalized_score(mean_return, reference),
+        reference=None if reference is None else own_reference,
         has_log_probs=dataset.behaviour_log_probs is not None,
         has_policy=dataset.behaviour_policy is not None,
     )

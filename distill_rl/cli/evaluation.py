@@ -8,17 +8,20 @@ import gymnasium as gym
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 
 from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
-from actors.runner import make_config_env
+from actors.policy_runner import make_config_env
 from distill_rl.algorithms.distill_config import DistillConfig
+from distill_rl.algorithms.offline_config import OfflineConfig, acting_settings
 from distill_rl.cli.presets import read_sections
 from distill_rl.cli.sections import build_config
 from distill_rl.envs import make_env
 from distill_rl.networks.distill_networks import StudentNetworks
-from distill_rl.policies.loading import LoadedPolicy, load_policy
-from distill_rl.policies.rl_module import ConsistencyModule
+from distill_rl.networks.offline_networks import OfflineNetworks
+from distill_rl.policies.loading import LoadedPolicy, load_policy, save_policy
+from distill_rl.policies.rl_module import PolicyModule
 from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.storage.checkpoints import CheckpointStore
 from distill_rl.storage.run_folder import RunFolder
+from learners.offline.config import LearningConfig
 
 ALGORITHM_FOLDER = "algorithm"
 POLICY_FOLDER = "policy"
@@ -31,13 +34,17 @@ _MODULE_PATH = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MOD
 class StudentSettings:
     """How the student acts.
 
+    What is None is as the policy was saved with, see `LoadedPolicy.act`.
+
     Attributes:
       num_steps: network calls for each action.
       noise_scale: 0 is its mode-like action, 1 its full distribution.
+      num_candidates: actions sampled, of which a critic chooses one.
     """
 
-    num_steps: int = 1
-    noise_scale: float = 0.0
+    num_steps: int | None = None
+    noise_scale: float | None = None
+    num_candidates: int | None = None
 
 
 def evaluate_student(
@@ -55,7 +62,7 @@ def evaluate_student(
       ValueError: if the metadata name no environment.
     """
     settings = settings or StudentSettings()
-    if "env" not in policy.metadata:
+    if policy.metadata.get("env") is None:
         raise ValueError(f"the policy must name its environment `env`, got metadata {policy.metadata}")
 
     def build() -> gym.Env:
@@ -65,7 +72,7 @@ def evaluate_student(
     envs = [build() for _ in range(min(num_episodes, _MAX_ENVS))]
     try:
         return evaluate_policy(
-            lambda observation: policy.act(observation, settings.num_steps, settings.noise_scale),
+            lambda observation: policy.act(observation, **dataclasses.asdict(settings)),
             envs,
             num_episodes,
             seed,
@@ -121,24 +128,47 @@ def evaluate_path(
         run = RunFolder(path)
         run.require_run()
         config, _ = build_config(read_sections(run.config_path))
+        if not isinstance(config, DistillConfig):
+            raise ValueError(
+                f"`{run.path}` must be a run that searches to judge its search, got one that does not"
+            )
         checkpoint = CheckpointStore(run.checkpoints_folder).latest()
         assert checkpoint is not None  # `load_policy` found a policy in it
         results["search"] = evaluate_run_search(load_networks(checkpoint), config, num_episodes, seed)
     return results
 
 
-def load_networks(checkpoint: Path) -> StudentNetworks:
-    """Reads the averaged policy and value function of a checkpoint. Ray is not started."""
-    module = ConsistencyModule.from_checkpoint(checkpoint / ALGORITHM_FOLDER / _MODULE_PATH)
-    assert isinstance(module, ConsistencyModule)
+def load_networks(checkpoint: Path) -> Any:
+    """Reads the averaged networks of a checkpoint. Ray is not started.
+
+    Returns:
+      `StudentNetworks` or `OfflineNetworks`.
+    """
+    module = PolicyModule.from_checkpoint(checkpoint / ALGORITHM_FOLDER / _MODULE_PATH)
+    assert isinstance(module, PolicyModule)
     return module.networks.eval()
 
 
-def policy_metadata(config: DistillConfig) -> dict[str, Any]:
-    """Returns what a saved policy has to know about its environment."""
+def save_acting_policy(
+    networks: StudentNetworks | OfflineNetworks, config: DistillConfig | OfflineConfig, folder: Path
+) -> None:
+    """Saves the policy of a run alone, with all that it needs to act."""
+    metadata = policy_metadata(config)
+    if isinstance(networks, OfflineNetworks):
+        is_chosen = metadata["acting"]["num_candidates"] > 1
+        save_policy(networks.policy, folder, metadata, critic=networks.critic if is_chosen else None)
+    else:
+        save_policy(networks.policy, folder, metadata, networks.encoder)
+
+
+def policy_metadata(config: DistillConfig | OfflineConfig) -> dict[str, Any]:
+    """Returns what a saved policy has to know about its environment, and how it acts."""
     env_config = dict(config.env_config)
     action_repeat = env_config.pop("action_repeat", 1)
-    return {"env": config.env, "env_config": env_config, "action_repeat": action_repeat}
+    metadata = {"env": config.env, "env_config": env_config, "action_repeat": action_repeat}
+    if isinstance(config, OfflineConfig):
+        metadata["acting"] = acting_settings(config.part(LearningConfig))
+    return metadata
 
 
 def _close(envs: list[gym.Env]) -> None:

@@ -60,8 +60,15 @@ def train(
 def evaluate(
     path: Annotated[Path, typer.Argument(help="Run folder, checkpoint or policy folder.")],
     episodes: Annotated[int, typer.Option(min=1, help="Episodes of each kind.")] = 10,
-    noise_scale: Annotated[float, typer.Option(min=0.0, help="0 mode-like, 1 full distribution.")] = 0.0,
-    num_steps: Annotated[int, typer.Option(min=1, help="Network calls for each action.")] = 1,
+    noise_scale: Annotated[
+        float | None, typer.Option(min=0.0, help="0 mode-like, 1 full distribution; by default the policy's.")
+    ] = None,
+    num_steps: Annotated[
+        int | None, typer.Option(min=1, help="Network calls for each action; by default the policy's.")
+    ] = None,
+    num_candidates: Annotated[
+        int | None, typer.Option(min=1, help="Actions sampled for a critic to choose from.")
+    ] = None,
     search: Annotated[bool, typer.Option("--search", help="Also judge the search; needs a run.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
 ) -> None:
@@ -69,7 +76,7 @@ def evaluate(
     with told_in_one_line():
         from distill_rl.cli.evaluation import StudentSettings, evaluate_path
 
-        settings = StudentSettings(num_steps, noise_scale)
+        settings = StudentSettings(num_steps, noise_scale, num_candidates)
         results = evaluate_path(path, episodes, seed, settings, with_search=search)
     for name, result in results.items():
         line = f"{name} return {result.mean_return:.1f} +- {result.returns.std():.1f}"
@@ -103,14 +110,73 @@ def reproduce(
 
 
 @app.command()
+def collect(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            help="Presets, or maze2d; and section.key=value for the training.", metavar="PRESET..."
+        ),
+    ],
+    kind: Annotated[
+        list[str] | None,
+        typer.Option(help="random, medium-replay, ...; umaze, medium, large. All by default."),
+    ] = None,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of each dataset that is no replay.")] = 50_000,
+    training_steps: Annotated[
+        int | None, typer.Option(min=1, help="Environment steps of the training; by default the preset's.")
+    ] = None,
+    evaluation_steps: Annotated[
+        int, typer.Option(min=1, help="Steps of training between two policies that are judged.")
+    ] = 2_000,
+    noise_scale: Annotated[float, typer.Option(help="Noise of the medium and the expert policy.")] = 0.1,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
+    prefix: Annotated[str, typer.Option(help="Datasets are called PREFIX-TASK-KIND.")] = "own",
+    minari_id: Annotated[
+        str | None, typer.Option(help="Also write Minari datasets PREFIX/TASK/KIND-v0.", metavar="PREFIX")
+    ] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace datasets of these names.")] = False,
+) -> None:
+    """Makes datasets of our own policies, after a training, or of the controller of Maze2d."""
+    with told_in_one_line():
+        from distill_rl.cli.collect import ALL, CollectSettings
+        from distill_rl.cli.collect import collect as collect_datasets
+        from distill_rl.cli.progress import ProgressLine
+
+        overrides = tuple(word for word in targets if "=" in word)
+        plans = [
+            CollectSettings(
+                preset,
+                tuple(kind or (ALL,)),
+                overrides,
+                num_steps=steps,
+                training_steps=training_steps,
+                evaluation_steps=evaluation_steps,
+                noise_scale=noise_scale,
+                seed=seed,
+                prefix=prefix,
+                minari_prefix=minari_id,
+                overwrite=overwrite,
+            )
+            for preset in targets
+            if "=" not in preset
+        ]
+        if not plans:
+            raise ValueError(f"a preset must be named, or maze2d; got {targets}")
+        for plan in plans:
+            for path in collect_datasets(plan, ProgressLine(_console())):
+                typer.echo(path)
+
+
+@app.command()
 def presets() -> None:
-    """Lists the presets."""
+    """Lists the presets, with their environments and datasets."""
     from distill_rl.cli.presets import load_preset, preset_names
 
-    table = Table("preset", "environment", box=None)
+    # Not a table, which would cut long names off on a narrow terminal.
     for name in preset_names():
-        table.add_row(name, load_preset(name)["environment"]["env"])
-    _console().print(table)
+        sections = load_preset(name)
+        env, dataset = sections.get("environment", {}).get("env"), sections.get("dataset", {}).get("name")
+        typer.echo(f"{name:<29} {env or 'no environment':<40} {dataset or ''}".rstrip())
 
 
 @app.command()

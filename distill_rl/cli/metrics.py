@@ -17,7 +17,7 @@ def collect_metrics(result: Mapping[str, Any]) -> dict[str, float]:
     """Picks the numbers of one training iteration.
 
     Args:
-      result: what `Distill.train` returned.
+      result: what `train` of the algorithm returned.
 
     Returns:
       The section `loop` under its own names, the learner's metrics under `learner/...`, and the returns of an

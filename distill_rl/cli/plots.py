@@ -39,16 +39,25 @@ _EVALUATED: dict[str, Any] = {
     "markersize": 5,
     "label": "student, evaluated without noise",
 }
-_X_LABELS = {"elapsed_sec": "wall clock (minutes)", "env_steps": "environment steps"}
+_X_LABELS = {
+    "elapsed_sec": "wall clock (minutes)",
+    "env_steps": "environment steps",
+    "updates": "learner updates",
+}
 _THROUGHPUT = {
     "env_steps_per_sec": "Environment steps per second",
     "simulator_steps_per_sec": "Simulator steps per second",
     "reference_sets_per_sec": "Reference sets per second",
     "updates_per_sec": "Learner updates per second",
+    "transitions_per_sec": "Transitions of batches per second",
 }
 _LOSSES = {
     "learner/policy_loss": "Policy loss",
     "learner/value_loss": "Value loss",
+    "learner/behaviour_loss": "Cloning the data",
+    "learner/critic_loss": "Temporal differences",
+    "learner/q_loss": "Minus the policy's value, relative",
+    "learner/q_value": "Value of the policy",
     "learner/consistency_loss": "Latent states of the model",
     "learner/reward_loss": "Rewards of the model",
     "learner/termination_loss": "Terminations of the model",
@@ -88,6 +97,7 @@ def draw_plots(rows: Rows, summary: Mapping[str, Any], folder: str | Path) -> li
     figures: dict[str, Callable[[], Figure | None]] = {
         "return_time": lambda: _returns(rows, summary, "elapsed_sec"),
         "return_env_steps": lambda: _returns(rows, summary, "env_steps"),
+        "return_updates": lambda: _returns(rows, summary, "updates") if _has_no_actors(rows) else None,
         "student_search_ratio": lambda: _ratio(rows),
         "throughput": lambda: _panels(rows, _THROUGHPUT),
         "losses": lambda: _panels(rows, _LOSSES, log_scale=True),
@@ -116,6 +126,10 @@ def series(rows: Rows, x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray
     return x, y
 
 
+def _has_no_actors(rows: Rows) -> bool:
+    return any("epochs" in row for row in rows)
+
+
 def _returns(rows: Rows, summary: Mapping[str, Any], x_name: str) -> Figure | None:
     curves = {
         "search": (_SEARCH, *series(rows, x_name, "search_return")),
@@ -126,7 +140,8 @@ def _returns(rows: Rows, summary: Mapping[str, Any], x_name: str) -> Figure | No
         return None
     figure, axes = _figure(1)
     for label, (color, x, y) in curves.items():
-        axes[0].plot(x / _x_scale(x_name), y, color=color, label=label)
+        if len(x):
+            axes[0].plot(x / _x_scale(x_name), y, color=color, label=label)
     if len(evaluated_x):
         axes[0].plot(evaluated_x / _x_scale(x_name), evaluated_y, **_EVALUATED)
     untrained = summary.get("untrained_return")

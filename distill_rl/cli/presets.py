@@ -4,12 +4,15 @@
       env: dm_control/cheetah-run-v0
     search:                      # DistillConfig.search(num_candidates=...)
       num_candidates: 16
-    cluster:                     # what differs on a cluster; `laptop` likewise
+    cluster:                     # what differs on a cluster; `laptop` and `collect` likewise
       env_runners:
         num_env_runners: 32
+    diffusion_ql:                # what differs with that algorithm (`run.algorithm`), likewise for the others
+      learning:
+        q_weight: 1.0
 
-Each level overrides the one before: `base.yaml`, its block of the size, the preset, its block of the size,
-the overrides of the command line.
+Each level overrides the one before: `base.yaml` (`base_offline.yaml` for what learns from a dataset), its blocks
+of the size and of the algorithm, the preset, its blocks of both, the overrides of the command line.
 """
 
 from collections.abc import Sequence
@@ -24,12 +27,16 @@ from yaml import YAMLError
 
 import distill_rl
 from distill_rl.checks import check_choice
+from distill_rl.cli.settings import ALGORITHMS, DISTILL
 
-SIZES = ("laptop", "cluster")
+COLLECT = "collect"
+"""The size that `distill-rl collect` trains in: one process, and no action is repeated."""
 
-_BASE = "base"
+SIZES = ("laptop", "cluster", COLLECT)
+
+_BASE, _OFFLINE_BASE = "base", "base_offline"
 _SUFFIX = ".yaml"
-_SEARCH = "search"
+_SEARCH, _RUN = "search", "run"
 
 
 def presets_folder() -> Traversable:
@@ -47,8 +54,8 @@ def presets_folder() -> Traversable:
 
 def preset_names() -> list[str]:
     """Returns the names of the presets, sorted."""
-    names = (entry.name for entry in presets_folder().iterdir())
-    return sorted(n.removesuffix(_SUFFIX) for n in names if n.endswith(_SUFFIX) and n != _BASE + _SUFFIX)
+    names = {entry.name for entry in presets_folder().iterdir() if entry.name.endswith(_SUFFIX)}
+    return sorted({name.removesuffix(_SUFFIX) for name in names} - {_BASE, _OFFLINE_BASE})
 
 
 def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -68,8 +75,10 @@ def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()
         or an override that is not of the form above.
     """
     check_choice("size", size, SIZES)
-    base, own = _read(presets_folder() / (_BASE + _SUFFIX)), _read(_find(preset))
-    layers = [layer for source in (base, own) for layer in _layers(source, size)]
+    own = _read(_find(preset))
+    algorithm = _algorithm(own, _read_overrides(overrides))
+    base = _read(presets_folder() / ((_BASE if algorithm == DISTILL else _OFFLINE_BASE) + _SUFFIX))
+    layers = [layer for source in (base, own) for layer in _layers(source, size, algorithm)]
     return _merge(layers, overrides)
 
 
@@ -115,9 +124,20 @@ def _merge(layers: list[DictConfig], overrides: Sequence[str]) -> dict[str, Any]
     return {str(section): items for section, items in sections.items()}
 
 
-def _layers(source: DictConfig, size: str) -> list[DictConfig]:
-    common = OmegaConf.create({key: source[key] for key in source if key not in SIZES})
-    return [common, source.get(size) or OmegaConf.create({})]
+def _layers(source: DictConfig, size: str, algorithm: str) -> list[DictConfig]:
+    common = {key: source[key] for key in source if key not in (*SIZES, *ALGORITHMS)}
+    return [
+        OmegaConf.create(common),
+        *(source.get(name) or OmegaConf.create({}) for name in (size, algorithm)),
+    ]
+
+
+def _algorithm(*layers: DictConfig) -> str:
+    """Returns the algorithm that the last layer with one names."""
+    named = [OmegaConf.select(layer, f"{_RUN}.algorithm", default=None) for layer in layers]
+    algorithm = next((name for name in reversed(named) if name is not None), DISTILL)
+    check_choice(f"{_RUN}.algorithm", algorithm, ALGORITHMS)
+    return str(algorithm)
 
 
 def _read(file: Traversable) -> DictConfig:

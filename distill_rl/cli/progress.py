@@ -23,10 +23,24 @@ def format_line(metrics: Mapping[str, Any]) -> str:
 
     Returns:
       Elapsed time, returns, rates, policy version and lag, queue fill, drops, restarts and the age of the
-      last checkpoint, in this order, since a narrow terminal cuts the end.
+      last checkpoint, in this order, since a narrow terminal cuts the end. Without actors: elapsed time,
+      updates, their rate, losses and the age of the checkpoint.
     """
     number = {name: _known(value) for name, value in metrics.items()}.get
     elapsed, age = number("elapsed_sec"), number("checkpoint_age_sec")
+    saved = f"saved {'never' if age is None else format_duration(age) + ' ago'}"
+    if "epochs" in metrics:
+        losses = [name for name in metrics if name.startswith("learner/") and name.endswith("_loss")]
+        parts = [
+            "-" if elapsed is None else format_duration(elapsed),
+            f"updates {_short(number('updates'), integer=True)}",
+            f"{_short(number('updates_per_sec'))}/s",
+            f"epochs {_short(number('epochs'))}",
+            *(f"{_loss_name(name)} {_loss(number(name))}" for name in losses),
+            f"skipped {_short(number('skipped_updates'), integer=True)}",
+            saved,
+        ]
+        return " | ".join(parts)
     ratio, fill = number("student_search_ratio"), number("queue_fill")
     parts = [
         "-" if elapsed is None else format_duration(elapsed),
@@ -40,7 +54,7 @@ def format_line(metrics: Mapping[str, Any]) -> str:
         f"queue {'-' if fill is None else f'{fill:.0%}'}",
         f"drops {_short(number('dropped'), integer=True)}",
         f"restarts {_short(number('restarts'), integer=True)}",
-        f"saved {'never' if age is None else format_duration(age) + ' ago'}",
+        saved,
     ]
     return " | ".join(parts)
 
@@ -85,6 +99,14 @@ class ProgressLine:
     def note(self, message: str) -> None:
         """Prints a lasting line above the progress."""
         self._console.print(message, soft_wrap=True, highlight=False, markup=False)
+
+
+def _loss_name(name: str) -> str:
+    return name.removeprefix("learner/").replace("_", " ")
+
+
+def _loss(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
 
 
 def _known(value: Any) -> float | None:

@@ -6,13 +6,13 @@ import typing
 from collections.abc import Mapping
 from typing import Any
 
-from ray.rllib.algorithms.algorithm_config import DEPRECATED_VALUE
+from ray.rllib.algorithms.algorithm_config import DEPRECATED_VALUE, AlgorithmConfig
 
-from distill_rl.algorithms.distill_config import SECTIONS as OWN_SECTIONS
 from distill_rl.algorithms.distill_config import DistillConfig
+from distill_rl.algorithms.offline_config import OFFLINE_METHODS, OfflineConfig
 from distill_rl.algorithms.options import build_part, check_options
 from distill_rl.checks import nearest
-from distill_rl.cli.settings import RunSettings
+from distill_rl.cli.settings import DISTILL, RunSettings
 
 RLLIB_SECTIONS = (
     "environment",
@@ -31,8 +31,12 @@ RLLIB_SECTIONS = (
 
 RUN_SECTION = "run"
 
+_CONFIGS: dict[str, type[DistillConfig] | type[OfflineConfig]] = {DISTILL: DistillConfig, **OFFLINE_METHODS}
 
-def build_config(sections: Mapping[str, Mapping[str, Any]]) -> tuple[DistillConfig, RunSettings]:
+
+def build_config(
+    sections: Mapping[str, Mapping[str, Any]],
+) -> tuple[DistillConfig | OfflineConfig, RunSettings]:
     """Builds and validates the configuration that the sections describe. Ray is not started.
 
     Args:
@@ -44,27 +48,29 @@ def build_config(sections: Mapping[str, Mapping[str, Any]]) -> tuple[DistillConf
     Raises:
       ValueError: for an unknown section or name (naming the nearest), a wrong type, or a value out of range.
     """
-    known = (*RLLIB_SECTIONS, *OWN_SECTIONS, RUN_SECTION)
+    run_options = sections.get(RUN_SECTION, {})
+    check_options(RUN_SECTION, run_options, (RunSettings,))
+    settings = build_part(RunSettings, run_options)
+    config_type = _CONFIGS[settings.algorithm]
+    known = (*RLLIB_SECTIONS, *config_type.sections, RUN_SECTION)
     for name in sections:
         if name not in known:
             raise ValueError(
                 f"no section is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"
             )
-    config = DistillConfig()
+    config = config_type()
     for name, options in sections.items():
         if name in RLLIB_SECTIONS:
             check_options(name, options, (_as_dataclass(name),))
         if name != RUN_SECTION:
             getattr(config, name)(**options)
-    run_options = sections.get(RUN_SECTION, {})
-    check_options(RUN_SECTION, run_options, (RunSettings,))
     config.validate()
-    return config, build_part(RunSettings, run_options)
+    return config, settings
 
 
 def _as_dataclass(section: str) -> type:
     """Returns a dataclass of the keyword arguments of a section of RLlib, deprecated ones apart."""
-    parameters = inspect.signature(getattr(DistillConfig, section)).parameters.values()
+    parameters = inspect.signature(getattr(AlgorithmConfig, section)).parameters.values()
     named = [p for p in parameters if p.kind is p.KEYWORD_ONLY or p.kind is p.POSITIONAL_OR_KEYWORD]
     fields = [
         (p.name, _annotation(p), None) for p in named if p.name != "self" and p.default != DEPRECATED_VALUE

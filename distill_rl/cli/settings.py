@@ -2,7 +2,20 @@
 
 import dataclasses
 
-from distill_rl.checks import check_positive
+from distill_rl.checks import check_choice, check_positive
+
+DISTILL = "distill"
+OFFLINE_ALGORITHMS = (
+    "gaussian_bc",
+    "consistency_bc",
+    "diffusion_bc",
+    "consistency_ac",
+    "diffusion_ql",
+    "critic_distill",
+)
+"""Those that learn from a dataset, see `distill_rl.algorithms.offline_config.OFFLINE_METHODS`."""
+
+ALGORITHMS = (DISTILL, *OFFLINE_ALGORITHMS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -10,8 +23,11 @@ class RunSettings:
     """When a run stops and saves, and how it is judged at the end.
 
     Attributes:
+      algorithm: `distill`, or one that learns from a dataset: `gaussian_bc`, `consistency_bc`,
+        `diffusion_bc`, `consistency_ac`, `diffusion_ql` or `critic_distill`.
       time_limit_sec: seconds of training, over all resumes together; the evaluation at the end comes on top.
       max_env_steps: environment steps after which training stops earlier; None for no such limit.
+      max_updates: updates after which training stops earlier; None for no such limit.
       checkpoint_interval_sec: seconds between checkpoints.
       num_progress_episodes: episodes of the student after each checkpoint, for the learning curve; 0 for
         none.
@@ -20,8 +36,10 @@ class RunSettings:
         0 for no evaluation.
     """
 
+    algorithm: str = DISTILL
     time_limit_sec: float = 900.0
     max_env_steps: int | None = None
+    max_updates: int | None = None
     checkpoint_interval_sec: float = 60.0
     num_progress_episodes: int = 4
     num_checkpoints: int = 3
@@ -33,10 +51,12 @@ class RunSettings:
         Raises:
           ValueError: naming the field, what was expected and what came.
         """
+        check_choice("algorithm", self.algorithm, ALGORITHMS)
         for name in ("time_limit_sec", "checkpoint_interval_sec", "num_checkpoints"):
             check_positive(name, getattr(self, name))
-        if self.max_env_steps is not None:
-            check_positive("max_env_steps", self.max_env_steps)
+        for name in ("max_env_steps", "max_updates"):
+            if getattr(self, name) is not None:
+                check_positive(name, getattr(self, name))
         for name in ("num_progress_episodes", "num_evaluation_episodes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")

@@ -13,9 +13,11 @@ from typing import Any
 import ray
 from rich.console import Console
 
-from actors.runner import make_config_env
+from actors.policy_runner import make_config_env
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.distill_config import DistillConfig
+from distill_rl.algorithms.offline import Offline
+from distill_rl.algorithms.offline_config import OfflineConfig
 from distill_rl.cli.evaluation import (
     ALGORITHM_FOLDER,
     POLICY_FOLDER,
@@ -23,19 +25,23 @@ from distill_rl.cli.evaluation import (
     evaluate_student,
     load_networks,
     policy_metadata,
+    save_acting_policy,
 )
 from distill_rl.cli.failure import resume_command, supervised
 from distill_rl.cli.metrics import STUDENT_EVALUATION, collect_metrics, student_search_ratio, summarise
+from distill_rl.cli.offline_summary import summarise_offline
 from distill_rl.cli.presets import dump_sections
 from distill_rl.cli.progress import ProgressLine
 from distill_rl.cli.report import write_report
 from distill_rl.cli.sections import build_config
 from distill_rl.cli.settings import RunSettings
 from distill_rl.cli.stop_request import StopRequest
-from distill_rl.policies.loading import load_policy, save_policy
+from distill_rl.datasets.store import load_dataset
+from distill_rl.policies.loading import load_policy
 from distill_rl.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
 from distill_rl.storage.metrics import MetricsWriter, read_metrics
 from distill_rl.storage.run_folder import RunFolder
+from learners.offline.config import DatasetConfig
 
 _WORKER_ENV_VARS = ("MUJOCO_GL", "OMP_NUM_THREADS")
 
@@ -83,7 +89,10 @@ def run_training(
       TrainingError: if training failed.
     """
     config, settings = build_config(sections)
-    make_config_env(config).close()
+    if isinstance(config, OfflineConfig):
+        config.check_env()
+    else:
+        make_config_env(config).close()
     run = RunFolder(folder)
     store = CheckpointStore(run.checkpoints_folder, settings.num_checkpoints)
     checkpoint = None
@@ -105,7 +114,7 @@ class _Training:
 
     def __init__(
         self,
-        config: DistillConfig,
+        config: DistillConfig | OfflineConfig,
         settings: RunSettings,
         run: RunFolder,
         store: CheckpointStore,
@@ -117,6 +126,7 @@ class _Training:
         self._iteration = 0
         self._untrained_return: float | None = None
         self._env_steps = 0
+        self._updates = 0
         self._elapsed_before_sec = 0.0
         self._start_sec = self._saved_sec = time.monotonic()
 
@@ -138,21 +148,23 @@ class _Training:
             return Outcome({}, self._stop.signal_number)
         return Outcome(self._conclude())
 
-    def _build(self, checkpoint: Checkpoint | None) -> Distill:
+    def _build(self, checkpoint: Checkpoint | None) -> Distill | Offline:
         algorithm = supervised(self._config.build_algo, self._run.path)
-        assert isinstance(algorithm, Distill)
+        assert isinstance(algorithm, (Distill, Offline))
         self._stop.install()
-        self._progress.note(f"simulator: {algorithm.simulator_description}")
+        self._progress.note(algorithm.description)
         if checkpoint is not None:
             algorithm.restore_from_path(str(checkpoint.path / ALGORITHM_FOLDER))
             self._iteration = checkpoint.step
             self._elapsed_before_sec = checkpoint.metadata["elapsed_sec"]
             self._env_steps = checkpoint.metadata["env_steps"]
+            self._updates = checkpoint.metadata["updates"]
             self._untrained_return = checkpoint.metadata["untrained_return"]
-            self._progress.note(f"resumed from {checkpoint.path.name}, {self._env_steps} environment steps")
+            done = f"{self._updates} updates, {self._env_steps} environment steps"
+            self._progress.note(f"resumed from {checkpoint.path.name}: {done}")
         return algorithm
 
-    def _train(self, algorithm: Distill) -> None:
+    def _train(self, algorithm: Distill | Offline) -> None:
         """Runs iterations until a limit or a signal."""
         self._start_sec = self._saved_sec = time.monotonic()
         writer = MetricsWriter(self._run.metrics_path, self._run.tensorboard_folder, self._iteration + 1)
@@ -160,7 +172,8 @@ class _Training:
             while not self._is_over():
                 metrics = collect_metrics(supervised(algorithm.train, self._run.path))
                 self._iteration += 1
-                self._env_steps = int(metrics["env_steps"])
+                self._env_steps = int(metrics.get("env_steps", 0))
+                self._updates = int(metrics["updates"])
                 metrics["elapsed_sec"] = self._elapsed_sec()
                 metrics["checkpoint_age_sec"] = time.monotonic() - self._saved_sec
                 if metrics["checkpoint_age_sec"] >= self._settings.checkpoint_interval_sec:
@@ -172,29 +185,31 @@ class _Training:
                 self._progress.update(metrics)
 
     def _is_over(self) -> bool:
-        max_env_steps = self._settings.max_env_steps
+        counted = (
+            (self._env_steps, self._settings.max_env_steps),
+            (self._updates, self._settings.max_updates),
+        )
         return (
             self._stop.signal_number is not None
             or self._elapsed_sec() >= self._settings.time_limit_sec
-            or (max_env_steps is not None and self._env_steps >= max_env_steps)
+            or any(limit is not None and count >= limit for count, limit in counted)
         )
 
     def _elapsed_sec(self) -> float:
         """Returns seconds of training, over all resumes."""
         return self._elapsed_before_sec + time.monotonic() - self._start_sec
 
-    def _save(self, algorithm: Distill) -> None:
+    def _save(self, algorithm: Distill | Offline) -> None:
         """Saves a checkpoint; one that fails costs a warning, not the run."""
 
         def save_fn(folder: Path) -> None:
             algorithm.save_to_path(str(folder / ALGORITHM_FOLDER))
-            networks = load_networks(folder)
-            metadata = policy_metadata(self._config)
-            save_policy(networks.policy, folder / POLICY_FOLDER, metadata, networks.encoder)
+            save_acting_policy(load_networks(folder), self._config, folder / POLICY_FOLDER)
 
         metadata = {
             "elapsed_sec": self._elapsed_sec() if self._iteration else 0.0,
             "env_steps": self._env_steps,
+            "updates": self._updates,
             "untrained_return": self._untrained_return,
         }
         try:
@@ -205,7 +220,7 @@ class _Training:
         self._saved_sec = time.monotonic()
 
     def _evaluate_student(self, num_episodes: int) -> float | None:
-        if not num_episodes or self._store.latest() is None:
+        if not num_episodes or self._config.env is None or self._store.latest() is None:
             return None
         return evaluate_student(load_policy(self._run.path), num_episodes).mean_return
 
@@ -215,11 +230,17 @@ class _Training:
         summary = summarise(rows) | {"untrained_return": self._untrained_return}
         num_episodes = self._settings.num_evaluation_episodes
         checkpoint = self._store.latest()
-        if num_episodes and checkpoint is not None:
-            self._progress.note(f"evaluating {num_episodes} episodes of the student and of the search")
-            search = evaluate_run_search(load_networks(checkpoint), self._config, num_episodes)
+        if num_episodes and self._config.env is not None and checkpoint is not None:
+            has_search = isinstance(self._config, DistillConfig)
+            judged = "the student and of the search" if has_search else "the policy"
+            self._progress.note(f"evaluating {num_episodes} episodes of {judged}")
             summary["student_return"] = self._evaluate_student(num_episodes)
-            summary["search_return"] = search.mean_return
+            if isinstance(self._config, DistillConfig):
+                search = evaluate_run_search(load_networks(checkpoint), self._config, num_episodes)
+                summary["search_return"] = search.mean_return
+        if isinstance(self._config, OfflineConfig):
+            dataset = load_dataset(self._config.part(DatasetConfig).name)
+            summary |= summarise_offline(rows, summary["student_return"], dataset.metadata)
         summary["student_search_ratio"] = student_search_ratio(summary)
         summary |= policy_metadata(self._config) | {"seed": self._config.seed}
         self._run.write_summary(summary)
@@ -236,14 +257,15 @@ def _ray(folder: Path) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    supervised(_start_ray, folder)
+    supervised(start_ray, folder)
     try:
         yield
     finally:
         ray.shutdown()
 
 
-def _start_ray() -> None:
+def start_ray() -> None:
+    """Starts Ray on this machine, for this process and those it makes; quiet, without a dashboard."""
     env_vars = {name: os.environ[name] for name in _WORKER_ENV_VARS if name in os.environ}
     logging.getLogger("ray").setLevel(logging.ERROR)
     ray.init(

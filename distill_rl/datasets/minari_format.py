@@ -25,7 +25,8 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
       download: whether to fetch it if it is not on this machine.
 
     Returns:
-      The dataset; actions are mapped to [-1, 1].
+      The dataset; actions are mapped to [-1, 1], and the items of dictionary observations joined in the order
+      of their space, as environments of `make_env` have them.
 
     Raises:
       ValueError: if it is not there, its observations are no vectors or its actions no bounded box, or an
@@ -39,7 +40,7 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
     except (KeyError, OSError, ValueError) as error:
         raise ValueError(f"`dataset_id` must be a Minari dataset, got {dataset_id!r}: {error}") from error
     observation_space, action_space = source.observation_space, source.action_space
-    if not isinstance(observation_space, gym.spaces.Box) or len(observation_space.shape) != 1:
+    if not _is_vector(observation_space):
         raise ValueError(f"`{dataset_id}` must have vector observations, got {observation_space}")
     if not isinstance(action_space, gym.spaces.Box) or len(action_space.shape) != 1:
         raise ValueError(f"`{dataset_id}` must have actions in a box, got {action_space}")
@@ -47,7 +48,7 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
     ends: list[int] = []
     try:
         for episode in source.iterate_episodes():
-            _add_episode(parts, ends, episode, dataset_id)
+            _add_episode(parts, ends, episode, observation_space, dataset_id)
     except (KeyError, OSError) as error:
         raise ValueError(f"`{dataset_id}` is damaged after episode {len(ends) - 1}: {error}") from error
     if not ends:
@@ -80,15 +81,32 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
     ).validate()
 
 
-def _add_episode(parts: dict[str, list[np.ndarray]], ends: list[int], episode: Any, dataset_id: str) -> None:
+def _is_vector(space: gym.Space) -> bool:
+    """Returns whether observations are vectors, or dictionaries of vectors."""
+    if isinstance(space, gym.spaces.Dict):
+        return all(_is_vector(item) for item in space.values())
+    return isinstance(space, gym.spaces.Box) and len(space.shape) == 1
+
+
+def _join(observations: Any, space: gym.Space) -> np.ndarray:
+    """Joins the items of dictionary observations, in the order of the space. Shape `[T, O]`."""
+    if not isinstance(space, gym.spaces.Dict):
+        return np.asarray(observations)
+    return np.concatenate([_join(observations[key], item) for key, item in space.items()], axis=-1)
+
+
+def _add_episode(
+    parts: dict[str, list[np.ndarray]], ends: list[int], episode: Any, space: gym.Space, dataset_id: str
+) -> None:
     """Adds the arrays of an episode to their lists, and where it ends."""
     length = len(episode.rewards)
     if length == 0 or not (episode.terminations[-1] or episode.truncations[-1]):
         raise ValueError(f"`{dataset_id}` must have episodes with ends, got none in episode {episode.id}")
     infos = episode.infos or {}
+    observations = _join(episode.observations, space)
     of_episode = {
-        "observations": episode.observations[:-1],
-        "next_observations": episode.observations[1:],
+        "observations": observations[:-1],
+        "next_observations": observations[1:],
         "actions": episode.actions,
         "rewards": episode.rewards,
         "terminals": episode.terminations,

@@ -4,7 +4,8 @@ Source: Fu et al. (2020), "D4RL: Datasets for deep data-driven reinforcement lea
 https://arxiv.org/abs/2004.07219, and the tables of its repository (https://github.com/Farama-Foundation/D4RL).
 """
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 
 class ReferenceScore(NamedTuple):
@@ -65,6 +66,16 @@ REFERENCE_SCORES: dict[str, ReferenceScore] = {
     for version in versions
 }
 """By name, of every dataset of D4RL that has one."""
+
+
+def find_reference(metadata: Mapping[str, Any]) -> ReferenceScore | None:
+    """Returns the reference of a dataset: its own, or that of the dataset of D4RL it names as `reference`.
+
+    Args:
+      metadata: of the dataset.
+    """
+    own = REFERENCE_SCORES.get(str(metadata["name"]))
+    return own or REFERENCE_SCORES.get(str(metadata.get("reference")))
 
 
 def normalized_score(episode_return: float, reference: ReferenceScore) -> float:

@@ -21,7 +21,7 @@ def make_env(
         that returns an environment.
       action_repeat: how often every action is taken; rewards are added up.
       env_config: keyword arguments of `gymnasium.make` (which hands unknown ones to the environment), or of
-        the class or function.
+        the class or function; `observation_keys` are those of dictionary observations to take, in order.
 
     Returns:
       The environment. `unwrapped` reaches the innermost one.
@@ -31,6 +31,7 @@ def make_env(
         are not a bounded continuous vector, observations are no vector, or `action_repeat` is not positive.
     """
     config = dict(env_config or {})
+    keys = config.pop("observation_keys", None)
     name = env if isinstance(env, str) else getattr(env, "__name__", repr(env))
     try:
         base = _make_registered(env, config) if isinstance(env, str) else _call(env, config)
@@ -38,7 +39,7 @@ def make_env(
         _raise_if_unknown_key(name, config, error)
         raise
     try:
-        return NormalizedAction(VectorObservation(ActionRepeat(base, action_repeat)))
+        return NormalizedAction(VectorObservation(ActionRepeat(base, action_repeat), keys))
     except ValueError as error:
         base.close()
         raise ValueError(f"environment {name!r}: {error}") from None

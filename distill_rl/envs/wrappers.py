@@ -1,6 +1,6 @@
 """Wrappers that give environments one interface: vector observations, actions in [-1, 1], action repeat."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import gymnasium as gym
@@ -50,25 +50,26 @@ class VectorObservation(gym.ObservationWrapper):
       last_observation: what the last `reset` or `step` returned, None before. Shape `[O]`.
     """
 
-    def __init__(self, env: gym.Env):
+    def __init__(self, env: gym.Env, keys: Sequence[str] | None = None):
         """Wraps an environment.
 
+        Args:
+          env: the environment.
+          keys: the items of dictionary observations to take, in this order; None for all of them.
+
         Raises:
-          ValueError: if observations are images or hold anything but arrays of numbers.
+          ValueError: if observations are images or hold anything but arrays of numbers, or lack a key.
         """
         super().__init__(env)
-        self._keys = _ordered_keys(env)
-        size = _vector_size("observation", env.observation_space)
+        self._keys = _ordered_keys(env) if keys is None else list(keys)
+        size = _vector_size("observation", _taken_space(env.observation_space, keys))
         self.observation_space = spaces.Box(-np.inf, np.inf, (size,), np.float32)
         self.last_observation: np.ndarray | None = None
 
     def observation(self, observation: Any) -> np.ndarray:
         """Returns the observation as a vector. Shape `[O]`, float32."""
-        if self._keys is None:
-            parts = _leaves(observation)
-        else:
-            parts = [leaf for key in self._keys for leaf in _leaves(observation[key])]
-        self.last_observation = np.concatenate(parts).astype(np.float32)
+        taken = observation if self._keys is None else {key: observation[key] for key in self._keys}
+        self.last_observation = flatten(taken).astype(np.float32)
         return self.last_observation
 
 
@@ -136,6 +137,14 @@ def _ordered_keys(env: gym.Env) -> list[str] | None:
     return list(spec if is_own else env.observation_space.spaces)
 
 
+def _taken_space(space: spaces.Space, keys: Sequence[str] | None) -> spaces.Space:
+    if keys is None:
+        return space
+    if not isinstance(space, spaces.Dict) or not set(keys) <= set(space.spaces):
+        raise ValueError(f"`observation_keys` must be keys of the observation {space}, got {list(keys)}")
+    return spaces.Dict({key: space[key] for key in keys})
+
+
 def _vector_size(name: str, space: spaces.Space) -> int:
     """Returns how many numbers an observation holds, and refuses what is no array of numbers or an image."""
     if isinstance(space, spaces.Dict):
@@ -148,6 +157,11 @@ def _vector_size(name: str, space: spaces.Space) -> int:
             f"`{name}` must be a vector, got an image of shape {list(space.shape)} and {space.dtype}"
         )
     return int(np.prod(space.shape, dtype=int))
+
+
+def flatten(observation: Any) -> np.ndarray:
+    """Returns the arrays of an observation, items of dictionaries included, as one vector. Shape `[O]`."""
+    return np.concatenate(_leaves(observation))
 
 
 def _leaves(observation: Any) -> list[np.ndarray]:

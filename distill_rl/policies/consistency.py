@@ -11,8 +11,9 @@ from distill_rl.diffusion.likelihood import Divergence, LikelihoodSolver, log_de
 from distill_rl.diffusion.samplers import sample_multistep
 from distill_rl.diffusion.scalings import consistency_scalings
 from distill_rl.diffusion.schedules import karras_sigmas
-from distill_rl.networks.mlp import MLP
+from distill_rl.networks.backbones import make_backbone
 from distill_rl.networks.normalizer import RunningNormalizer
+from distill_rl.policies.noise import scaled_noise_fn
 
 _NUM_FREQUENCIES = 8
 _MAX_FREQUENCY = 16.0
@@ -31,6 +32,7 @@ class ConsistencyPolicy(nn.Module):
       sigma_min: smallest noise level, in action units.
       sigma_max: largest noise level, where sampling starts.
       sigma_data: standard deviation of actions assumed by the scalings.
+      backbone: `mlp` or `ln_resnet`.
 
     Raises:
       ValueError: if a noise level is not positive or `sigma_min` is not below `sigma_max`.
@@ -48,6 +50,7 @@ class ConsistencyPolicy(nn.Module):
         sigma_min: float = 0.002,
         sigma_max: float = 80.0,
         sigma_data: float = 0.5,
+        backbone: str = "mlp",
     ):
         super().__init__()
         check_positive("sigma_min", sigma_min)
@@ -55,10 +58,11 @@ class ConsistencyPolicy(nn.Module):
         if not sigma_min < sigma_max:
             raise ValueError(f"`sigma_max` must exceed `sigma_min` = {sigma_min}, got {sigma_max}")
         self.observation_size, self.action_size = observation_size, action_size
-        self.hidden_sizes = tuple(hidden_sizes)
+        self.hidden_sizes, self.backbone = tuple(hidden_sizes), backbone
         self.sigma_min, self.sigma_max, self.sigma_data = sigma_min, sigma_max, sigma_data
         self.normalizer = RunningNormalizer(observation_size)
-        self.mlp = MLP(observation_size + action_size + 2 * _NUM_FREQUENCIES, self.hidden_sizes, action_size)
+        size = observation_size + action_size + 2 * _NUM_FREQUENCIES
+        self.mlp = make_backbone(backbone, size, self.hidden_sizes, action_size)  # a name in saved policies
         frequencies = torch.logspace(0.0, 1.0, _NUM_FREQUENCIES, base=_MAX_FREQUENCY)
         self.register_buffer("frequencies", frequencies, persistent=False)
         # Acting and the default objective only ever use `sigma_max`.
@@ -102,6 +106,40 @@ class ConsistencyPolicy(nn.Module):
         """Maps unit noise to actions in [-1, 1] by one network call. Shapes `[..., O]`, `[..., A]`."""
         return self.denoise(self.sigma_max * noise, self.sigma_max, observation).clamp(-1.0, 1.0)
 
+    def sample(
+        self,
+        observation: torch.Tensor,
+        num_steps: int = 1,
+        noise_scale: float = 1.0,
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """Draws actions, differentiably.
+
+        Args:
+          observation: shape `[..., O]`.
+          num_steps: network calls; above 1, multistep consistency sampling on a Karras grid.
+          noise_scale: factor on the noise: 0 gives the mode-like action, 1 the full distribution.
+          generator: source of the noise; needed only where `noise_scale` is not zero.
+
+        Returns:
+          Actions in [-1, 1]. Shape `[..., A]`.
+
+        Raises:
+          ValueError: if `num_steps` is below 1.
+        """
+        if num_steps < 1:
+            raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
+        # The first levels of the grid; its last one is `sigma_min`, where the function is the identity.
+        sigmas = karras_sigmas(num_steps + 1, self.sigma_min, self.sigma_max).tolist()[:-1]
+        sigmas[0] = self.sigma_max
+        actions = sample_multistep(
+            lambda x, sigma: self.denoise(x, sigma, observation),
+            scaled_noise_fn(observation, self.action_size, noise_scale, generator),
+            sigmas,
+            self.sigma_min,
+        )
+        return actions.clamp(-1.0, 1.0)
+
     @torch.no_grad()
     def act(
         self,
@@ -110,37 +148,8 @@ class ConsistencyPolicy(nn.Module):
         noise_scale: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Draws actions.
-
-        Args:
-          observation: shape `[M, O]`.
-          num_steps: network calls; above 1, multistep consistency sampling on a Karras grid.
-          noise_scale: factor on the noise: 0 gives the mode-like action, 1 the full distribution.
-          generator: source of the noise; needed only where `noise_scale` is not zero.
-
-        Returns:
-          Actions in [-1, 1]. Shape `[M, A]`.
-
-        Raises:
-          ValueError: if `num_steps` is below 1.
-        """
-        if num_steps < 1:
-            raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
-        shape = (*observation.shape[:-1], self.action_size)
-
-        def scaled_noise() -> torch.Tensor:
-            if noise_scale == 0.0:
-                return observation.new_zeros(shape)
-            noise = torch.randn(shape, generator=generator, device=observation.device)
-            return noise_scale * noise.to(observation.dtype)
-
-        # The first levels of the grid; its last one is `sigma_min`, where the function is the identity.
-        sigmas = karras_sigmas(num_steps + 1, self.sigma_min, self.sigma_max).tolist()[:-1]
-        sigmas[0] = self.sigma_max
-        actions = sample_multistep(
-            lambda x, sigma: self.denoise(x, sigma, observation), scaled_noise, sigmas, self.sigma_min
-        )
-        return actions.clamp(-1.0, 1.0)
+        """Draws actions; see `sample`."""
+        return self.sample(observation, num_steps, noise_scale, generator)
 
     def log_prob(
         self,

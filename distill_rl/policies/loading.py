@@ -10,11 +10,13 @@ import safetensors
 import safetensors.torch
 import torch
 
+from distill_rl.networks.q_ensemble import QEnsemble
 from distill_rl.networks.world_model import Encoder, WorldModelConfig
-from distill_rl.policies.consistency import ConsistencyPolicy
+from distill_rl.policies.candidates import act_by_value
+from distill_rl.policies.kinds import POLICY_KINDS, Policy, architecture_of, kind_of, make_policy
 
-FORMAT_VERSION = 2
-"""1 had no encoders."""
+FORMAT_VERSION = 3
+"""1 had no encoders, 2 only consistency policies of one backbone, and no critics."""
 
 _WEIGHTS_NAME = "policy.safetensors"
 _DESCRIPTION_NAME = "policy.json"
@@ -22,7 +24,11 @@ _SUBFOLDER = "policy"
 _LATEST_NAME = "latest"
 _ENCODER_PREFIX = "encoder."
 _ENCODER = ("observation_size", "latent_size", "group_size", "model_hidden_sizes")
-_ARCHITECTURE = ("observation_size", "action_size", "hidden_sizes", "sigma_min", "sigma_max", "sigma_data")
+_CRITIC_PREFIX = "critic."
+_CRITIC = ("observation_size", "action_size", "hidden_sizes", "num_members")
+_ACTING = {"num_steps": 1, "noise_scale": 0.0, "num_candidates": 1}
+_LATER = "backbone"
+"""What an architecture may lack, since files before version 3 do."""
 
 
 class LoadedPolicy:
@@ -32,52 +38,77 @@ class LoadedPolicy:
       policy: the network.
       metadata: what was saved beside it (environment id, action repeat, ...).
       encoder: maps observations to what the policy is conditioned on; None for observations themselves.
+      critic: values of actions, for acting by the best of several candidates; None if there is none.
     """
 
-    def __init__(self, policy: ConsistencyPolicy, metadata: dict[str, Any], encoder: Encoder | None = None):
+    def __init__(
+        self,
+        policy: Policy,
+        metadata: dict[str, Any],
+        encoder: Encoder | None = None,
+        critic: QEnsemble | None = None,
+    ):
         self.policy = policy
         self.metadata = metadata
         self.encoder = encoder
+        self.critic = critic
         self._generator = torch.Generator().manual_seed(0)
 
     def act(
         self,
         observation: np.ndarray,
-        num_steps: int = 1,
-        noise_scale: float = 0.0,
+        num_steps: int | None = None,
+        noise_scale: float | None = None,
         seed: int | None = None,
+        num_candidates: int | None = None,
     ) -> np.ndarray:
         """Draws actions.
 
+        How a policy acts unless told otherwise is among its metadata (`acting`), and without that one step
+        of one candidate without noise.
+
         Args:
           observation: shape `[O]` or `[B, O]`.
-          num_steps: network calls for each action.
+          num_steps: network calls for each action of a consistency policy.
           noise_scale: 0 gives the mode-like action, 1 the full distribution.
           seed: of this call's noise; None goes on with the policy's own stream, which starts at seed 0.
+          num_candidates: actions sampled, of which the critic chooses one, see `act_by_value`.
 
         Returns:
           Actions in [-1, 1]. Shape `[A]` or `[B, A]`, float32.
 
         Raises:
-          ValueError: if the observation has the wrong shape.
+          ValueError: if the observation has the wrong shape, or there is no critic to choose.
         """
-        rows = np.asarray(observation, np.float32)
+        rows = np.array(observation, np.float32)  # a copy: what is mapped from a file cannot be a tensor
         size = (self.encoder or self.policy).observation_size
         if rows.ndim not in (1, 2) or rows.shape[-1] != size:
             raise ValueError(f"`observation` must have shape [{size}] or [B, {size}], got {list(rows.shape)}")
+        asked = {"num_steps": num_steps, "noise_scale": noise_scale, "num_candidates": num_candidates}
+        acting = _ACTING | self.metadata.get("acting", {})
+        acting |= {name: value for name, value in asked.items() if value is not None}
         generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
         seen = torch.from_numpy(np.atleast_2d(rows))
         if self.encoder is not None:
             seen = self.encoder(seen)
-        actions = self.policy.act(seen, num_steps, noise_scale, generator)
+        num_candidates = acting.pop("num_candidates")
+        if num_candidates == 1:
+            actions = self.policy.act(seen, **acting, generator=generator)
+        elif self.critic is None:
+            raise ValueError(f"`num_candidates` must be 1 without a critic, got {num_candidates}")
+        else:
+            actions = act_by_value(
+                self.policy, self.critic, seen, num_candidates, **acting, generator=generator
+            )
         return actions.numpy().reshape(*rows.shape[:-1], self.policy.action_size)
 
 
 def save_policy(
-    policy: ConsistencyPolicy,
+    policy: Policy,
     path: str | Path,
     metadata: dict[str, Any],
     encoder: Encoder | None = None,
+    critic: QEnsemble | None = None,
 ) -> Path:
     """Writes a policy into a folder.
 
@@ -86,6 +117,7 @@ def save_policy(
       path: folder; made if missing. Not atomic: write into a temporary folder where that matters.
       metadata: JSON-able facts to keep beside the weights (environment id, action repeat, ...).
       encoder: of the observations, if the policy acts in latent states.
+      critic: values of actions, if they choose among candidates.
 
     Returns:
       The folder.
@@ -93,14 +125,18 @@ def save_policy(
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
     state = policy.state_dict()
-    if encoder is not None:
-        state |= {_ENCODER_PREFIX + name: tensor for name, tensor in encoder.state_dict().items()}
+    for prefix, part in ((_ENCODER_PREFIX, encoder), (_CRITIC_PREFIX, critic)):
+        if part is not None:
+            state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     content = safetensors.torch.save(weights)
+    kind = kind_of(policy)
     description = {
         "format_version": FORMAT_VERSION,
-        "architecture": {name: getattr(policy, name) for name in _ARCHITECTURE},
+        "kind": kind,
+        "architecture": {name: getattr(policy, name) for name in architecture_of(kind)},
         "encoder": None if encoder is None else _describe_encoder(encoder),
+        "critic": None if critic is None else {name: getattr(critic, name) for name in _CRITIC},
         "weights_sha256": hashlib.sha256(content).hexdigest(),
         "metadata": metadata,
     }
@@ -130,20 +166,33 @@ def load_policy(path: str | Path) -> LoadedPolicy:
         raise ValueError(
             f"`{weights_path}` is damaged: expected sha256 {description['weights_sha256']}, got {digest}"
         )
-    policy = ConsistencyPolicy(**{name: description["architecture"][name] for name in _ARCHITECTURE})
+    policy = _build_policy(description, folder / _DESCRIPTION_NAME)
     encoder = _build_encoder(description.get("encoder"))
+    critic = _build_critic(description.get("critic"), folder / _DESCRIPTION_NAME)
     try:
         weights = safetensors.torch.load(content)
-        of_encoder = {name: weights.pop(name) for name in list(weights) if name.startswith(_ENCODER_PREFIX)}
+        for prefix, part in ((_ENCODER_PREFIX, encoder), (_CRITIC_PREFIX, critic)):
+            own = {name: weights.pop(name) for name in list(weights) if name.startswith(prefix)}
+            if (part is None) != (not own):
+                only = f"only one of them has the {prefix.rstrip('.')}"
+                raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: {only}")
+            if part is not None:
+                part.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in own.items()})
+                part.eval().requires_grad_(False)
         policy.load_state_dict(weights)
-        if (encoder is None) != (not of_encoder):
-            raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: one of them has an encoder")
-        if encoder is not None:
-            encoder.load_state_dict({n.removeprefix(_ENCODER_PREFIX): of_encoder[n] for n in of_encoder})
-            encoder.eval().requires_grad_(False)
     except (RuntimeError, safetensors.SafetensorError) as error:
         raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: {error}") from error
-    return LoadedPolicy(policy.eval().requires_grad_(False), description["metadata"], encoder)
+    return LoadedPolicy(policy.eval().requires_grad_(False), description["metadata"], encoder, critic)
+
+
+def _build_policy(description: dict[str, Any], path: Path) -> Policy:
+    """Takes known fields only; what is missing was not there in files of older versions."""
+    kind, architecture = description["kind"], description["architecture"]
+    known = {name: architecture[name] for name in architecture_of(kind) if name in architecture}
+    try:
+        return make_policy(kind, **known)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"`{path}` is damaged: {error}") from error
 
 
 def _describe_encoder(encoder: Encoder) -> dict[str, Any]:
@@ -157,6 +206,15 @@ def _build_encoder(description: dict[str, Any] | None) -> Encoder | None:
         return None
     settings = WorldModelConfig(**{name: description[name] for name in _ENCODER[1:]})
     return Encoder(description["observation_size"], settings)
+
+
+def _build_critic(description: dict[str, Any] | None, path: Path) -> QEnsemble | None:
+    if description is None:
+        return None
+    try:
+        return QEnsemble(**{name: description[name] for name in _CRITIC})
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(f"`{path}` is damaged: {error}") from error
 
 
 def find_policy_folder(path: str | Path) -> Path:
@@ -187,12 +245,17 @@ def _read_description(path: Path) -> dict[str, Any]:
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"`{path}` is damaged: {error}") from error
     version = description.get("format_version") if isinstance(description, dict) else None
-    if version not in (1, FORMAT_VERSION):
+    if version not in range(1, FORMAT_VERSION + 1):
         raise ValueError(f"`{path}` must have a format version up to {FORMAT_VERSION}, got {version}")
+    kind = description.setdefault("kind", "consistency")
+    if kind not in POLICY_KINDS:
+        raise ValueError(f"`{path}` must hold a policy of kind {', '.join(POLICY_KINDS)}, got {kind!r}")
     missing = [name for name in ("architecture", "weights_sha256", "metadata") if name not in description]
-    missing += [name for name in _ARCHITECTURE if name not in description.get("architecture", {})]
-    encoder = description.get("encoder")
-    missing += [f"encoder {name}" for name in _ENCODER if encoder is not None and name not in encoder]
+    needed = [name for name in architecture_of(kind) if name != _LATER]
+    missing += [name for name in needed if name not in description.get("architecture", {})]
+    for part, names in (("encoder", _ENCODER), ("critic", _CRITIC)):
+        held = description.get(part)
+        missing += [f"{part} {name}" for name in names if held is not None and name not in held]
     if missing:
         raise ValueError(f"`{path}` is damaged: it lacks {', '.join(missing)}")
     return description

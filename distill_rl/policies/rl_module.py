@@ -1,4 +1,4 @@
-"""The student as an RLlib module. The only file of its floor that imports RLlib."""
+"""Policies as RLlib modules. The only file of its floor that imports RLlib."""
 
 import logging
 from collections.abc import Mapping
@@ -10,25 +10,26 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
 from distill_rl.networks.distill_networks import StudentNetworks, make_networks
+from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.networks.world_model import WorldModelConfig
+from distill_rl.policies.candidates import act_by_value
 
 # RLlib warns about a deprecated argument that it passes itself, once in every process.
 logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)
 
 
-class ConsistencyModule(TorchRLModule):
-    """Acts with the one-step policy, without noise when exploiting.
+class PolicyModule(TorchRLModule):
+    """Acts with the policy of some networks, which subclasses build.
 
-    Its weights are the moving average that is broadcast, acted with and checkpointed; the weights that the
-    optimiser moves live in the learner. `model_config` holds the keyword arguments of `DistillNetworks` under
-    `"networks"`, those of `WorldModelConfig` under `"world_model"`, and `"noise_scale"` and `"num_steps"` of
-    the acting policy.
+    The weights are the moving average that is broadcast, acted with and checkpointed; the weights that the
+    optimiser moves live in the learner. `model_config` holds `"num_steps"`, `"noise_scale"` of exploring and
+    `"inference_noise_scale"` of exploiting, beside what the networks need.
 
     Attributes:
-      networks: the policy and its value function.
+      networks: with a `policy`, and `encode` for what it is conditioned on.
     """
 
-    networks: StudentNetworks
+    networks: Any
 
     def setup(self) -> None:
         """Builds the networks for the module's spaces.
@@ -38,25 +39,66 @@ class ConsistencyModule(TorchRLModule):
         """
         observation_size = _vector_size("observation_space", self.observation_space)
         action_size = _vector_size("action_space", self.action_space)
-        world_model = WorldModelConfig(**self.model_config.get("world_model", {}))
-        self.networks = make_networks(
-            observation_size, action_size, self.model_config["networks"], world_model
-        )
+        self.networks = self._make_networks(observation_size, action_size)
+
+    def _make_networks(self, observation_size: int, action_size: int) -> Any:
+        raise NotImplementedError
 
     def _forward_inference(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._act(batch, noise_scale=0.0)
+        return self._act(batch, self.model_config["inference_noise_scale"])
 
     def _forward_exploration(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
-        return self._act(batch, noise_scale=self.model_config["noise_scale"])
+        return self._act(batch, self.model_config["noise_scale"])
 
     def _forward_train(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
-        raise NotImplementedError("the losses are functions of reference sets; see `learners.objectives`")
+        raise NotImplementedError("the losses are those of the learner's trainer")
 
     def _act(self, batch: Mapping[str, Any], noise_scale: float) -> dict[str, torch.Tensor]:
-        observation = batch[Columns.OBS].to(torch.float32)
-        num_steps = self.model_config["num_steps"]
-        encoded = self.networks.encode(observation)
-        return {Columns.ACTIONS: self.networks.policy.act(encoded, num_steps, noise_scale)}
+        encoded = self.networks.encode(batch[Columns.OBS].to(torch.float32))
+        return {
+            Columns.ACTIONS: self.networks.policy.act(encoded, self.model_config["num_steps"], noise_scale)
+        }
+
+
+class ConsistencyModule(PolicyModule):
+    """The student of reference sets: a one-step policy and its value function.
+
+    `model_config` holds the keyword arguments of `DistillNetworks` under `"networks"`, and those of
+    `WorldModelConfig` under `"world_model"`.
+    """
+
+    networks: StudentNetworks
+
+    def _make_networks(self, observation_size: int, action_size: int) -> StudentNetworks:
+        world_model = WorldModelConfig(**self.model_config.get("world_model", {}))
+        return make_networks(observation_size, action_size, self.model_config["networks"], world_model)
+
+
+class OfflineModule(PolicyModule):
+    """What is learned from fixed data: a policy, and a critic with most methods.
+
+    `model_config` holds the keyword arguments of `OfflineNetworks` under `"networks"`, and
+    `"num_candidates"` of acting, see `act_by_value`.
+    """
+
+    networks: OfflineNetworks
+
+    def _make_networks(self, observation_size: int, action_size: int) -> OfflineNetworks:
+        return OfflineNetworks(observation_size, action_size, **self.model_config["networks"])
+
+    def _act(self, batch: Mapping[str, Any], noise_scale: float) -> dict[str, torch.Tensor]:
+        num_candidates = self.model_config["num_candidates"]
+        if num_candidates == 1 or self.networks.critic is None:
+            return super()._act(batch, noise_scale)
+        actions = act_by_value(
+            self.networks.policy,
+            self.networks.critic,
+            batch[Columns.OBS].to(torch.float32),
+            num_candidates,
+            self.model_config["num_steps"],
+            noise_scale,
+        )
+        return {Columns.ACTIONS: actions}
 
 
 def _vector_size(name: str, space: gym.Space | None) -> int:

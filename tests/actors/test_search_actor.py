@@ -305,3 +305,52 @@ def test_episode_length_of_mixed_environments_is_checked():
     """A limit that is no positive integer is refused by name."""
     with pytest.raises(ValueError, match="`mixed_episode_steps` must be an integer of at least 1, got 0"):
         ActingConfig(mixed_episode_steps=0)
+
+
+def test_search_interval_labels_some_states_and_holds_what_the_search_changed():
+    """In between, the search acts as the policy plus its last difference, and the student as itself."""
+    envs = [PointMassEnv(1, start=0.5, max_steps=100) for _ in range(2)]
+    acting = ActingConfig(0.5, 0.0, mixed_fraction=0.0, search_interval=3)
+    actor = _actor(envs, acting)
+    collected = actor.collect(LinearPolicy(), 6)
+    assert (collected.num_env_steps, len(collected.reference_set.validate())) == (12, 4)
+    assert collected.num_simulator_steps == 4 * 6 * 3
+    answers = actor.operator.answers
+    assert len(answers) == 2
+    num_students = 0
+    for index, env in enumerate(envs):
+        taken = np.concatenate(env.actions).astype(np.float64)
+        positions = 0.5 + 0.1 * np.cumsum([0.0, *taken])[:-1]
+        labelled = np.concatenate([answer.observation[index] for answer in answers])
+        np.testing.assert_allclose(labelled, positions[::3], atol=1e-6)
+        shifts = taken + positions  # the policy acts -x
+        if np.allclose(shifts, 0.0, atol=1e-6):
+            num_students += 1
+            continue
+        for answer, first in zip(answers, (0, 3), strict=True):
+            best = answer.actions[index, answer.log_probs[index].argmax(), 0]
+            assert taken[first] == best and abs(shifts[first]) > 1e-3
+            expected = np.clip(shifts[first] - positions[first : first + 3], -1.0, 1.0)
+            np.testing.assert_allclose(taken[first : first + 3], expected, atol=1e-6)
+    assert num_students == 1
+
+
+def test_an_episode_that_starts_between_searches_holds_nothing():
+    """Until the next search it follows the policy; if it fails, only its own labels go."""
+    env = PointMassEnv(1, max_steps=2, start=0.5)
+    actor = _actor([env], ActingConfig(0.0, mixed_fraction=0.0, search_interval=4))
+    collected = actor.collect(LinearPolicy(), 8)
+    taken = np.concatenate(env.actions)
+    np.testing.assert_allclose(taken[[2, 6]], -0.5, atol=1e-6)  # first steps of episodes without a search
+    assert taken[0] != -0.5
+    assert len(collected.reference_set) == 2
+    env._start, env._failure, env._simulator._poison = None, PhysicsError("bad"), -2.0
+    collected = actor.collect(LinearPolicy(), 4)
+    assert (len(collected.reference_set), collected.num_dropped_episodes) == (0, 4)
+
+
+def test_fragments_are_whole_intervals():
+    """Each begins with a search."""
+    actor = _actor([PointMassEnv(1)], ActingConfig(search_interval=4))
+    with pytest.raises(ValueError, match="`num_steps` must be a multiple of search_interval = 4, got 6"):
+        actor.collect(LinearPolicy(), 6)

@@ -14,6 +14,7 @@ _COMMANDS = {
     "search_throughput": "--tasks cheetah_run --num-states 2 --num-repeats 1 --min-sec 0.01",
     "actor_scaling": "--num-env-runners 1 --num-repeats 1 --window-sec 0.1 --num-envs 2 --num-candidates 2",
     "objective_step": "--methods CT endpoint --num-instances 1 --batch-size 4 --num-repeats 1 --min-sec 0.01",
+    "offline_step": "--num-transitions 500 --num-batches 2 --num-repeats 1 --min-sec 0.01",
     "learner_step": "--batch-size 4 --num-candidates 3 --num-repeats 1 --min-sec 0.01",
 }
 

@@ -38,6 +38,20 @@ _TASKS = [
     "reacher",
     "cartpole_swingup_latent",
     "cheetah_run_latent",
+    *(
+        f"{task}_{kind}"
+        for task in ("half_cheetah", "hopper", "walker2d")
+        for kind in ("medium", "medium_replay", "medium_expert")
+    ),
+    *(
+        f"antmaze_{maze}"
+        for maze in ("umaze", "umaze_diverse", "medium_play", "medium_diverse", "large_play", "large_diverse")
+    ),
+    "pen_human",
+    "pen_cloned",
+    "kitchen_complete",
+    "kitchen_partial",
+    "kitchen_mixed",
 ]
 
 
@@ -77,6 +91,72 @@ def test_levels_override_each_other_in_order(monkeypatch, tmp_path):
     assert load_preset("task", size="cluster") == {"search": {"a": 0, "b": 0, "c": 2, "d": 9, "e": 2}}
 
 
+_OFFLINE_FILES = {
+    "base.yaml": "search: {a: 0}\n",
+    "base_offline.yaml": (
+        "learning: {a: 0, b: 0, c: 0, d: 0, e: 0, f: 0, g: 0}\n"
+        "laptop: {learning: {b: 1, c: 1, d: 1, e: 1, f: 1, g: 1}}\n"
+        "diffusion_ql: {learning: {c: 2, d: 2, e: 2, f: 2, g: 2}}\n"
+    ),
+    "task.yaml": (
+        "run: {algorithm: diffusion_ql}\n"
+        "dataset: {name: made}\n"
+        "learning: {d: 3, e: 3, f: 3, g: 3}\n"
+        "laptop: {learning: {e: 4, f: 4, g: 4}}\n"
+        "diffusion_ql: {learning: {f: 5, g: 5}}\n"
+        "consistency_ac: {learning: {a: 8}, run: {max_updates: 7}}\n"
+    ),
+}
+
+
+@pytest.fixture
+def offline_folder(monkeypatch, tmp_path):
+    """A folder of presets in which `task` learns from a dataset."""
+    for name, text in _OFFLINE_FILES.items():
+        (tmp_path / name).write_text(text)
+    monkeypatch.setattr(presets, "presets_folder", lambda: tmp_path)
+    return tmp_path
+
+
+def test_blocks_of_the_algorithm_are_levels_too(offline_folder):
+    """Base, its size, its algorithm, preset, its size, its algorithm, overrides: each over those before."""
+    sections = load_preset("task", overrides=["learning.g=6"])
+    assert sections == {
+        "learning": {"a": 0, "b": 1, "c": 2, "d": 3, "e": 4, "f": 5, "g": 6},
+        "dataset": {"name": "made"},
+        "run": {"algorithm": "diffusion_ql"},
+    }
+    assert load_preset("task", size="cluster")["learning"] == {
+        **dict.fromkeys("ab", 0),
+        **dict.fromkeys("c", 2),
+        **dict.fromkeys("de", 3),
+        **dict.fromkeys("fg", 5),
+    }
+
+
+def test_another_algorithm_brings_its_own_blocks(offline_folder):
+    """What the blocks of the old one say is not there; the override's name is kept."""
+    sections = load_preset("task", overrides=["run.algorithm=consistency_ac"])
+    assert sections["learning"] == {"a": 8, "b": 1, "c": 1, "d": 3, "e": 4, "f": 4, "g": 4}
+    assert sections["run"] == {"algorithm": "consistency_ac", "max_updates": 7}
+
+
+def test_what_searches_has_the_other_base(offline_folder):
+    """Without a name of an algorithm, or with that of the search; blocks never become sections."""
+    (offline_folder / "searching.yaml").write_text("loop: {x: 1}\ndiffusion_ql: {learning: {a: 1}}\n")
+    assert load_preset("searching") == {"search": {"a": 0}, "loop": {"x": 1}}
+    sections = load_preset("task", overrides=["run.algorithm=distill"])
+    assert sections["search"] == {"a": 0} and sections["learning"] == {"d": 3, "e": 4, "f": 4, "g": 4}
+
+
+def test_what_was_resolved_with_an_algorithm_is_a_preset(tmp_path):
+    """What `dump_sections` wrote is read back the same: its blocks are not asked again."""
+    sections = load_preset("hopper_medium_replay", overrides=["run.algorithm=diffusion_ql"])
+    path = tmp_path / "config.yaml"
+    path.write_text(dump_sections(sections))
+    assert load_preset(str(path)) == presets.read_sections(path) == sections
+
+
 def test_override_values_are_yaml():
     """Numbers, lists, booleans and null keep their types."""
     sections = load_preset(
@@ -111,7 +191,12 @@ def test_a_yaml_file_is_a_preset(tmp_path):
     [
         (("cheetah_rum",), r"`preset` must be one of .*did you mean 'cheetah_run'"),
         (("base",), r"`preset` must be one of"),
-        (("cheetah_run", "desktop"), r"`size` must be one of cluster, laptop; got 'desktop'"),
+        (("base_offline",), r"`preset` must be one of"),
+        (
+            ("hopper_medium", "laptop", ["run.algorithm=consistency_aq"]),
+            r"`run.algorithm` must be one of .*did you mean 'consistency_ac'",
+        ),
+        (("cheetah_run", "desktop"), r"`size` must be one of cluster, collect, laptop; got 'desktop'"),
         (("none.yaml",), r"got no file at 'none.yaml'"),
         (("cheetah_run", "laptop", ["search"]), r"of the form section.key=value, got 'search'"),
         (("cheetah_run", "laptop", ["search=3"]), r"of the form section.key=value, got 'search=3'"),

@@ -49,6 +49,28 @@ def test_format_line_of_what_is_not_known_yet():
     assert line.endswith("saved never")
 
 
+def test_format_line_without_actors_shows_updates_and_losses():
+    """Hand-worked line: losses in their order, small and large ones, one that is not known."""
+    metrics = {
+        "elapsed_sec": 125.0,
+        "updates": 1_234_567,
+        "updates_per_sec": 98.76,
+        "epochs": 3.14,
+        "skipped_updates": 2,
+        "learner/behaviour_loss": 0.012345,
+        "learner/q_loss": -1.0,
+        "learner/critic_loss": 12345.6,
+        "learner/policy_loss": float("nan"),
+        "learner/q_value": 3.0,
+        "evaluation/student_return": 5.0,
+    }
+    assert format_line(metrics) == (
+        "2m05s | updates 1.2M | 98.8/s | epochs 3.1 | behaviour loss 0.0123 | q loss -1 | "
+        "critic loss 1.23e+04 | policy loss - | skipped 2 | saved never"
+    )
+    assert format_line({"epochs": 0.0}) == ("- | updates - | -/s | epochs 0.0 | skipped - | saved never")
+
+
 def test_plain_lines_come_every_ten_seconds():
     """A log file is not flooded: updates at 0, 4, 8, 12 s give the lines of 0 and 12 s."""
     seconds = iter([0.0, 0.0, 4.0, 8.0, 12.0, 12.0])

@@ -63,6 +63,31 @@ def test_every_figure_is_drawn_from_complete_rows(tmp_path):
         assert np.asarray(Image.open(path).convert("L")).std() > 5
 
 
+def test_figures_of_learning_from_a_dataset(tmp_path):
+    """Returns over time and updates, rates, and losses of either sign; nothing of actors or searches."""
+    rows = [
+        {
+            "elapsed_sec": 2.0 * step,
+            "updates": 500 * step,
+            "epochs": 0.1 * step,
+            "updates_per_sec": 250.0,
+            "transitions_per_sec": 64_000.0,
+            "learner/behaviour_loss": 1.0 / (1 + step),
+            "learner/critic_loss": 3.0,
+            "learner/q_loss": -1.0,
+            "learner/q_value": 50.0 + step,
+            **({"evaluation/student_return": 10.0 * step} if step % 2 else {}),
+        }
+        for step in range(5)
+    ]
+    paths = draw_plots(rows, {"untrained_return": 3.0}, tmp_path / "plots")
+    assert [path.stem for path in paths] == ["return_time", "return_updates", "throughput", "losses"]
+    for path in paths:
+        assert np.asarray(Image.open(path).convert("L")).std() > 5
+    unevaluated = [{k: v for k, v in row.items() if not k.startswith("evaluation/")} for row in rows]
+    assert [path.stem for path in draw_plots(unevaluated, {}, tmp_path)] == ["throughput", "losses"]
+
+
 @pytest.mark.parametrize("rows", [[], [{"elapsed_sec": 1.0}], [{"elapsed_sec": 1.0, "policy_loss": None}]])
 def test_figures_without_data_are_left_out(tmp_path, rows):
     """A run that only began draws nothing rather than empty axes."""

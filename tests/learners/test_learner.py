@@ -40,7 +40,7 @@ def test_update_reports_the_averaged_weights_and_their_version(learner):
     """The weights to broadcast are the moving average, and their version is the number of updates."""
     before = learner.update([_sets()]).weights
     report = learner.update(num_updates=5)
-    ema = learner.distiller.ema.state_dict()
+    ema = learner.trainer.ema.state_dict()
     assert report.policy_version == 5
     assert report.num_replay_sets == 32
     for name, tensor in ema.items():
@@ -62,7 +62,7 @@ def test_update_holds_back_weights_that_are_not_finite(learner):
     """Weights with NaN are never handed out."""
     learner.update([_sets()])
     with torch.no_grad():
-        next(learner.distiller.ema.parameters()).view(-1)[0] = torch.nan
+        next(learner.trainer.ema.parameters()).view(-1)[0] = torch.nan
     assert learner.update().weights is None
 
 
@@ -81,9 +81,9 @@ def test_set_state_goes_back_in_time(learner):
 
 def test_batches_are_drawn_with_the_configured_priority(learner, monkeypatch):
     """At priority 1 only sets of states in which the search improved on the policy are drawn."""
-    learner.distiller.config = dataclasses.replace(learner.distiller.config, replay_priority=1.0)
+    learner.trainer.config = dataclasses.replace(learner.trainer.config, replay_priority=1.0)
     batches = []
-    monkeypatch.setattr(learner.distiller, "update", lambda batch: batches.append(batch) or {})
+    monkeypatch.setattr(learner.trainer, "update", lambda batch: batches.append(batch) or {})
     learner.update([_sets()], num_updates=20)
     assert len(batches) == 20
     assert all(len(batch) == 16 and (batch.value > batch.policy_value).all() for batch in batches)

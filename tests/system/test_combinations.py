@@ -43,7 +43,7 @@ def test_layout_trains_evaluates_and_restores(ray_cluster, tmp_path, num_env_run
     saved, num_updates = learner_weights(algorithm), algorithm.learner_group.get_state()
     algorithm.train()
     algorithm.restore_from_path(str(tmp_path))
-    version = num_updates["learner"]["distiller"]["num_updates"]
+    version = num_updates["learner"]["trainer"]["num_updates"]
     assert algorithm.loop_metrics.policy_version == version
     for name, array in learner_weights(algorithm).items():
         np.testing.assert_array_equal(array, saved[name])

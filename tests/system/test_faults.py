@@ -92,7 +92,7 @@ def test_two_learners_hold_the_same_weights(ray_cluster):
     algorithm.train()
     algorithm._learning.drain()
     answers = algorithm.learner_group.foreach_learner(
-        lambda learner: (learner.distiller.get_state(), learner.get_replay_state(), os.getpid())
+        lambda learner: (learner.trainer.get_state(), learner.get_replay_state(), os.getpid())
     )
     (first, first_replay, pid), (second, second_replay, other_pid) = [answer.get() for answer in answers]
     assert pid != other_pid

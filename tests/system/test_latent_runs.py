@@ -68,7 +68,7 @@ def test_what_cannot_be_copied_can_be_learned(ray_cluster):
         config.copy().build_algo()
     algorithm = config.world_model(**_MODEL).build_algo()
     try:
-        assert "learned model" in algorithm.simulator_description
+        assert "learned model" in algorithm.description
         assert algorithm.train()["loop"]["updates"] > 0
     finally:
         algorithm.stop()

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -104,7 +105,7 @@ def test_a_resumed_run_goes_on_where_it_stopped(ray_cluster, tmp_path):
     first, _ = _train(tmp_path, 128)
     second, output = _train(tmp_path, 256, resume=True)
     rows = read_metrics(RunFolder(tmp_path).metrics_path)
-    assert "resumed from checkpoint_00000002, 128 environment steps" in output
+    assert re.search(r"resumed from checkpoint_00000002: \d+ updates, 128 environment steps", output)
     assert [row["env_steps"] for row in rows] == [64, 128, 192, 256]
     assert second.summary["updates"] == (256 - 32) * 0.25
     assert second.summary["wall_seconds"] > first.summary["wall_seconds"]
@@ -133,21 +134,21 @@ def test_a_damaged_checkpoint_costs_only_the_steps_since_the_one_before(ray_clus
     weights.write_bytes(bytes(data))
     _, output = _train(tmp_path, 192, resume=True, num_evaluation_episodes=0)
     assert "checkpoint_00000002 is corrupted" in caplog.text
-    assert "resumed from checkpoint_00000001, 64 environment steps" in output
+    assert re.search(r"resumed from checkpoint_00000001: \d+ updates, 64 environment steps", output)
     rows = read_metrics(RunFolder(tmp_path).metrics_path)
     assert [row["env_steps"] for row in rows] == [64, 128, 192]
 
 
 def test_a_full_disk_costs_a_warning_not_the_run(ray_cluster, tmp_path, monkeypatch):
     """Every save but the first fails: training ends as if nothing had happened, without junk."""
-    save_policy, num_saves = training.save_policy, iter(range(100))
+    save_acting_policy, num_saves = training.save_acting_policy, iter(range(100))
 
     def save(*args):
         if next(num_saves) > 0:
             raise OSError(28, "No space left on device")
-        return save_policy(*args)
+        return save_acting_policy(*args)
 
-    monkeypatch.setattr(training, "save_policy", save)
+    monkeypatch.setattr(training, "save_acting_policy", save)
     outcome, output = _train(tmp_path, 128, checkpoint_interval_sec=1e-6)
     assert outcome.summary["env_steps"] == 128
     assert (

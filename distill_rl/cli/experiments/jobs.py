@@ -1,9 +1,10 @@
-"""Runs the parts of an experiment one after the other, and keeps what is finished."""
+"""Runs the parts of an experiment, and keeps what is finished."""
 
 import json
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,13 @@ RunFn = Callable[[Mapping[str, Any], Path], None]
 
 
 def run_jobs(
-    run_fn: RunFn, specs: Mapping[str, Mapping[str, Any]], folder: Path, note_fn: Callable[[str], None]
+    run_fn: RunFn,
+    specs: Mapping[str, Mapping[str, Any]],
+    folder: Path,
+    note_fn: Callable[[str], None],
+    num_parallel: int = 1,
 ) -> list[Row]:
-    """Runs jobs one after the other, so that they do not disturb one another.
+    """Runs jobs, one after the other by default, so that they do not disturb one another.
 
     A job that has a result of the same specification is not run again.
 
@@ -31,6 +36,7 @@ def run_jobs(
       specs: specifications by name of the job, plain JSON values.
       folder: each job gets a folder of its name in it.
       note_fn: takes lines about progress.
+      num_parallel: jobs at a time, for those that keep to one core.
 
     Returns:
       The rows of all jobs, in order.
@@ -38,22 +44,29 @@ def run_jobs(
     Raises:
       TrainingError: from `run_fn`, if a job fails.
     """
-    rows: list[Row] = []
     # As JSON gives them back, to be compared with what is there.
     specs = json.loads(json.dumps(specs))
-    for index, (name, spec) in enumerate(specs.items(), 1):
-        job_folder = folder / name
+
+    def run_one(index: int, name: str) -> list[Row]:
+        spec, job_folder = specs[name], folder / name
         finished = read_result(job_folder, spec)
-        if finished is None:
-            note_fn(f"[{index}/{len(specs)}] {name}")
-            job_folder.mkdir(parents=True, exist_ok=True)
-            run_fn(spec, job_folder)
-            finished = read_result(job_folder, spec)
-            assert finished is not None
-        else:
+        if finished is not None:
             note_fn(f"[{index}/{len(specs)}] {name}: already there")
-        rows += finished
-    return rows
+            return finished
+        note_fn(f"[{index}/{len(specs)}] {name}")
+        job_folder.mkdir(parents=True, exist_ok=True)
+        run_fn(spec, job_folder)
+        finished = read_result(job_folder, spec)
+        assert finished is not None
+        return finished
+
+    with ThreadPoolExecutor(num_parallel) as pool:
+        futures = [pool.submit(run_one, index, name) for index, name in enumerate(specs, 1)]
+        try:
+            return [row for future in futures for row in future.result()]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def in_subprocess(module: str) -> RunFn:

@@ -1,6 +1,6 @@
 import pytest
 
-from distill_rl.datasets.scores import REFERENCE_SCORES, normalized_score
+from distill_rl.datasets.scores import REFERENCE_SCORES, find_reference, normalized_score
 
 
 def test_scores_are_those_of_the_paper():
@@ -21,3 +21,13 @@ def test_there_is_one_for_every_dataset_of_the_tables():
     assert {"kitchen-mixed-v0", "maze2d-large-dense-v1", "carla-town-v0", "ant-full-replay-v2"} <= set(
         REFERENCE_SCORES
     )
+
+
+def test_a_dataset_may_name_the_one_whose_scale_it_has():
+    """Its own name goes first; a name that has none, and none at all, give None."""
+    hopper, umaze = (REFERENCE_SCORES[name] for name in ("hopper-medium-v2", "maze2d-umaze-v1"))
+    assert find_reference({"name": "hopper-medium-v2"}) == hopper
+    assert find_reference({"name": "own-hopper", "reference": "hopper-medium-v2"}) == hopper
+    assert find_reference({"name": "maze2d-umaze-v1", "reference": "hopper-medium-v2"}) == umaze
+    for unknown in ({}, {"reference": None}, {"reference": "hopper"}):
+        assert find_reference({"name": "own-hopper", **unknown}) is None

@@ -64,6 +64,52 @@ def test_act_in_two_steps_follows_the_multistep_sampler(policy):
     torch.testing.assert_close(acted, x.clamp(-1, 1), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("backbone", ["mlp", "ln_resnet"])
+def test_act_is_sample_without_gradients(backbone):
+    """Equal draws, at the default scales 0 and 1, in each backbone and over any leading axes."""
+    torch.manual_seed(0)
+    policy = ConsistencyPolicy(3, 2, hidden_sizes=(16, 16), backbone=backbone)
+    observation = torch.randn(4, 5, 3)
+    full = policy.sample(observation, 2, generator=torch.Generator().manual_seed(0))
+    acted = policy.act(observation, 2, 1.0, torch.Generator().manual_seed(0))
+    assert torch.equal(acted, full.detach()) and full.shape == (4, 5, 2)
+    assert full.requires_grad and not acted.requires_grad
+    quiet = policy.sample(observation, noise_scale=0.0)
+    assert torch.equal(policy.act(observation), quiet.detach())
+    torch.testing.assert_close(quiet, policy.one_step(observation, torch.zeros(4, 5, 2)))
+    torch.testing.assert_close(policy.act(observation[1, 2]), quiet[1, 2].detach(), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_steps", [1, 3])
+@pytest.mark.parametrize("backbone", ["mlp", "ln_resnet"])
+def test_gradients_flow_through_sampling(backbone, num_steps):
+    """They reach every weight and equal finite differences, in one step and in several."""
+    torch.manual_seed(0)
+    policy = ConsistencyPolicy(3, 2, hidden_sizes=(16, 16), backbone=backbone).double()
+    observation = torch.randn(6, 3, dtype=torch.float64, requires_grad=True)
+
+    def sample(seen):
+        return policy.sample(seen, num_steps, 0.5, torch.Generator().manual_seed(0))
+
+    sample(observation).sum().backward()
+    assert all(float(parameter.grad.abs().sum()) > 0.0 for parameter in policy.parameters())
+    assert float(observation.grad.abs().max()) > 1e-3
+    assert torch.autograd.gradcheck(sample, observation)
+
+
+def test_ln_resnet_policy_is_the_identity_at_sigma_min_and_within_bounds():
+    """The scalings hold whatever the network is, and samples stay in [-1, 1]."""
+    torch.manual_seed(0)
+    policy = ConsistencyPolicy(3, 2, hidden_sizes=(16, 16), backbone="ln_resnet")
+    with torch.no_grad():
+        for parameter in policy.mlp.parameters():
+            parameter.mul_(4.0)
+    x, observation = torch.randn(200, 2), torch.randn(200, 3)
+    assert torch.equal(policy.denoise(x, 0.002, observation), x)
+    sampled = policy.sample(observation, generator=torch.Generator().manual_seed(0)).detach()
+    assert (float(sampled.min()), float(sampled.max())) == (-1.0, 1.0)
+
+
 @pytest.mark.parametrize("solver", ["heun", "adaptive"])
 def test_log_prob_of_a_linear_policy_is_closed_form(policy, solver):
     """Without the network D = c_skip x: a linear ODE, a Gaussian density, its scale by quadrature."""
@@ -109,6 +155,8 @@ def test_bad_arguments_are_named(policy):
         policy.act(torch.zeros(1, 3), 0)
     with pytest.raises(ValueError, match=r"`sigma_max` must exceed `sigma_min` = 0\.002, got 0\.001"):
         ConsistencyPolicy(3, 2, sigma_max=0.001)
+    with pytest.raises(ValueError, match="`backbone` must be one of ln_resnet, mlp; got 'unet'"):
+        ConsistencyPolicy(3, 2, backbone="unet")
 
 
 def test_search_policy_gives_numpy_actions_and_values():

@@ -1,0 +1,145 @@
+"""Learning from fixed data as an RLlib algorithm."""
+
+import time
+from typing import Any
+
+from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.utils.checkpoints import Checkpointable
+from ray.rllib.utils.metrics import LEARNER_RESULTS
+
+from distill_rl.algorithms.offline_config import (
+    ConsistencyACConfig,
+    ConsistencyBCConfig,
+    CriticDistillConfig,
+    DiffusionBCConfig,
+    DiffusionQLConfig,
+    GaussianBCConfig,
+    OfflineConfig,
+)
+from distill_rl.datasets.store import load_dataset
+from learners.offline.config import DatasetConfig, LearningConfig
+from learners.offline.learner import OfflineReport
+
+_LOOP = "loop"
+
+
+class Offline(Algorithm):
+    """Learners that own a dataset, asked for updates.
+
+    Environments only evaluate. Beside RLlib's own entries a result holds the section `loop` with `updates`,
+    `updates_per_sec`, `transitions_per_sec`, `epochs` (updates times batch over transitions),
+    `skipped_updates` and `rollbacks`.
+
+    Attributes:
+      description: of the dataset, in one line.
+    """
+
+    @classmethod
+    def get_default_config(cls) -> OfflineConfig:
+        """Returns the default configuration."""
+        return OfflineConfig()
+
+    def setup(self, config: OfflineConfig) -> None:
+        """Opens the dataset and checks it against the environment, then builds the learners.
+
+        Raises:
+          ValueError: if there is no such dataset, or the environment is of other sizes.
+        """
+        dataset = load_dataset(self.config.part(DatasetConfig).name)
+        self._num_transitions = len(dataset.transition_rows)
+        self.description = (
+            f"dataset: {dataset.metadata['name']}, {self._num_transitions:,} transitions, "
+            f"{dataset.num_episodes:,} episodes"
+        )
+        self.config.check_env()
+        super().setup(config)
+        self._report = self._update(0)
+
+    def training_step(self) -> None:
+        """Asks every learner for the updates of one iteration."""
+        self._report = self._update(self.config.part(LearningConfig).updates_per_iteration)
+
+    def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
+        """Restores a checkpoint, of an earlier or a later time."""
+        # That of `Algorithm` goes on to tell runners that sample, which are none here.
+        Checkpointable.restore_from_path(self, path, *args, **kwargs)
+        self._report = self._update(0)
+
+    def step(self) -> dict[str, Any]:
+        """Runs one iteration of RLlib and adds the section `loop` to its result."""
+        updates_before, start_sec = self._report.num_updates, time.monotonic()
+        result = super().step()
+        elapsed_sec = time.monotonic() - start_sec
+        updates = self._report.num_updates
+        rate = (updates - updates_before) / elapsed_sec
+        batch_size = self.config.part(LearningConfig).batch_size
+        result[_LOOP] = {
+            "updates": updates,
+            "updates_per_sec": rate,
+            "transitions_per_sec": rate * batch_size,
+            "epochs": updates * batch_size / self._num_transitions,
+            "skipped_updates": self._report.num_skipped_updates,
+            "rollbacks": self._report.num_rollbacks,
+        }
+        return result
+
+    def _update(self, num_updates: int) -> OfflineReport:
+        results = self.learner_group.foreach_learner(lambda learner: learner.update(num_updates))
+        reports = [result.get() for result in results]
+        self.metrics.aggregate([report.metrics for report in reports], key=LEARNER_RESULTS)
+        first: OfflineReport = reports[0]
+        return first
+
+
+class GaussianBC(Offline):
+    """See `GaussianBCConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> OfflineConfig:
+        """Returns the default configuration."""
+        return GaussianBCConfig()
+
+
+class ConsistencyBC(Offline):
+    """See `ConsistencyBCConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> OfflineConfig:
+        """Returns the default configuration."""
+        return ConsistencyBCConfig()
+
+
+class DiffusionBC(Offline):
+    """See `DiffusionBCConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> OfflineConfig:
+        """Returns the default configuration."""
+        return DiffusionBCConfig()
+
+
+class ConsistencyAC(Offline):
+    """See `ConsistencyACConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> OfflineConfig:
+        """Returns the default configuration."""
+        return ConsistencyACConfig()
+
+
+class DiffusionQL(Offline):
+    """See `DiffusionQLConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> OfflineConfig:
+        """Returns the default configuration."""
+        return DiffusionQLConfig()
+
+
+class CriticDistill(Offline):
+    """See `CriticDistillConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> OfflineConfig:
+        """Returns the default configuration."""
+        return CriticDistillConfig()

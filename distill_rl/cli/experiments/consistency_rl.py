@@ -1,0 +1,178 @@
+"""Offline learning with consistency and diffusion policies, the experiments of Ding & Jin (2024).
+
+The methods beside each other, ablations (denoising steps, loss scaling, networks), and from the same runs the
+time of training and of acting. Scores are on D4RL's scale. `small` learns from our own datasets, whose scores
+cannot be compared with those of papers; `full` from D4RL's, with the published settings.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from distill_rl.algorithms.offline_config import OFFLINE_METHODS
+from distill_rl.checks import check_choice
+from distill_rl.cli.experiments.base import SCALES, Experiment, Row
+from distill_rl.cli.experiments.consistency_rl_results import draw_results, write_table
+from distill_rl.cli.experiments.jobs import in_subprocess, run_jobs
+from distill_rl.cli.experiments.offline_run import OfflineSpec
+from distill_rl.cli.presets import load_preset
+
+LABELS = {
+    "gaussian_bc": "BC",
+    "consistency_bc": "Consistency-BC",
+    "diffusion_bc": "Diffusion-BC",
+    "consistency_ac": "Consistency-AC",
+    "diffusion_ql": "Diffusion-QL",
+    "critic_distill": "CriticDistill (ours)",
+}
+_JOB_MODULE = "distill_rl.cli.experiments.offline_run"
+_GYM_TASKS = tuple(
+    f"{robot}_{kind}"
+    for robot in ("half_cheetah", "hopper", "walker2d")
+    for kind in ("medium", "medium_replay", "medium_expert")
+)
+_FIRST_SEED = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scale:
+    """How large the experiment is."""
+
+    tasks: tuple[str, ...]
+    num_seeds: int
+    max_updates: int | None
+    num_evaluations: int
+    num_episodes: int
+    learning: Mapping[str, Any]
+    has_own_data: bool
+    steps: tuple[int, ...]
+    num_ablation_seeds: int
+
+
+_SCALES = {
+    "tiny": _Scale(
+        tasks=("hopper_medium_replay",),
+        num_seeds=1,
+        max_updates=4,
+        num_evaluations=2,
+        num_episodes=1,
+        learning={"hidden_sizes": [8], "batch_size": 8, "num_reference_states": 2},
+        has_own_data=True,
+        steps=(2,),
+        num_ablation_seeds=1,
+    ),
+    "small": _Scale(
+        tasks=("hopper_medium_replay", "walker2d_medium_replay"),
+        num_seeds=3,
+        max_updates=20_000,
+        num_evaluations=10,
+        num_episodes=10,
+        learning={"hidden_sizes": [128, 128]},
+        has_own_data=True,
+        steps=(2, 5, 10),
+        num_ablation_seeds=1,
+    ),
+    "full": _Scale(
+        tasks=_GYM_TASKS,
+        num_seeds=3,
+        max_updates=None,
+        num_evaluations=40,
+        num_episodes=10,
+        learning={},
+        has_own_data=False,
+        steps=(2, 5, 10, 20),
+        num_ablation_seeds=3,
+    ),
+}
+
+
+def offline_specs(scale: str) -> dict[str, OfflineSpec]:
+    """Returns the runs of a scale, by name.
+
+    Raises:
+      ValueError: if the scale is unknown.
+    """
+    check_choice("scale", scale, SCALES)
+    size = _SCALES[scale]
+    specs: dict[str, OfflineSpec] = {}
+    # Seeds outermost: an interrupted experiment compares all methods on the seeds it has.
+    for seed in range(_FIRST_SEED, _FIRST_SEED + size.num_seeds):
+        for task in size.tasks:
+            for algorithm, label in LABELS.items():
+                specs[f"{task}-{algorithm}-seed{seed}"] = _spec(size, "methods", label, task, algorithm, seed)
+    for seed in range(_FIRST_SEED, _FIRST_SEED + size.num_ablation_seeds):
+        for name, (label, algorithm, options) in _ablations(size).items():
+            spec = _spec(size, "ablations", label, size.tasks[0], algorithm, seed, options)
+            specs[f"ablation-{name}-seed{seed}"] = spec
+    return specs
+
+
+def _ablations(size: _Scale) -> dict[str, tuple[str, str, dict[str, Any]]]:
+    """Returns label, algorithm and options of each ablation, by name."""
+    ablations: dict[str, tuple[str, str, dict[str, Any]]] = {}
+    for steps in size.steps:
+        for algorithm in ("consistency_ac", "diffusion_ql"):
+            label = f"{LABELS[algorithm]}, {steps} steps"
+            ablations[f"{algorithm}-steps{steps}"] = (label, algorithm, {"num_sampling_steps": steps})
+    for algorithm in ("consistency_bc", "consistency_ac"):
+        name = LABELS[algorithm]
+        ablations[f"{algorithm}-unscaled"] = (f"{name}, no loss scaling", algorithm, {"loss_scale": None})
+    ablations["consistency_bc-restarts"] = (
+        f"{LABELS['consistency_bc']}, curriculum restarts",
+        "consistency_bc",
+        {
+            "has_curriculum_restarts": True,
+            "curriculum_updates": max(1, (size.max_updates or 2_000_000) // 40),
+        },
+    )
+    for algorithm in ("consistency_bc", "diffusion_bc"):
+        name = LABELS[algorithm]
+        ablations[f"{algorithm}-ln_resnet"] = (f"{name}, LN-ResNet", algorithm, {"backbone": "ln_resnet"})
+    return ablations
+
+
+def _spec(
+    size: _Scale,
+    part: str,
+    label: str,
+    task: str,
+    algorithm: str,
+    seed: int,
+    options: Mapping[str, Any] | None = None,
+) -> OfflineSpec:
+    sections = load_preset(task, overrides=[f"run.algorithm={algorithm}"])
+    max_updates = size.max_updates or sections["run"]["max_updates"]
+    learning = {
+        **OFFLINE_METHODS[algorithm].method_options,
+        **sections["learning"],
+        "curriculum_updates": max_updates,
+        **size.learning,
+        **(options or {}),
+    }
+    dataset = sections["dataset"]["name"]
+    return OfflineSpec(
+        part=part,
+        label=label,
+        task=task,
+        env=sections["environment"]["env"],
+        dataset=f"own-{task.replace('_', '-')}" if size.has_own_data else dataset,
+        seed=seed,
+        max_updates=max_updates,
+        evaluation_updates=max_updates // size.num_evaluations,
+        num_episodes=size.num_episodes,
+        learning=learning,
+    )
+
+
+def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
+    specs = {name: dataclasses.asdict(spec) for name, spec in offline_specs(scale).items()}
+    return run_jobs(in_subprocess(_JOB_MODULE), specs, folder, note_fn, num_parallel=2)
+
+
+CONSISTENCY_RL = Experiment(
+    title="Offline learning with consistency and diffusion policies",
+    run=_run,
+    table=write_table,
+    draw=draw_results,
+)

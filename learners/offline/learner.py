@@ -1,0 +1,96 @@
+"""The learner of fixed data: an `OfflineTrainer` and a `TransitionSampler`."""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from distill_rl.datasets.store import load_dataset
+from distill_rl.networks.offline_networks import OfflineNetworks
+from learners.network_learner import NetworkLearner
+from learners.offline.config import DatasetConfig, LearningConfig
+from learners.offline.trainer import OfflineTrainer
+from learners.offline.transitions import TransitionSampler, observation_statistics
+
+
+@dataclasses.dataclass(frozen=True)
+class OfflineReport:
+    """What one call of `OfflineLearner.update` did.
+
+    Attributes:
+      num_updates: updates since the beginning.
+      num_skipped_updates: updates skipped so far because a loss or gradient was not finite.
+      num_rollbacks: returns to the last good weights so far.
+      metrics: RLlib metrics of the call.
+    """
+
+    num_updates: int
+    num_skipped_updates: int
+    num_rollbacks: int
+    metrics: Any
+
+
+class OfflineLearner(NetworkLearner):
+    """Opens the dataset and makes updates from it.
+
+    With several learners each draws from every L-th transition, and reads the dataset on its own machine.
+
+    Attributes:
+      trainer: the gradient step.
+    """
+
+    trainer: OfflineTrainer
+
+    def build(self) -> None:
+        """Builds the module and the trainer, and opens the dataset."""
+        super().build()
+        config = self.config.part(DatasetConfig)
+        dataset = load_dataset(config.name)
+        self._sampler = TransitionSampler(dataset, config.reward_transform, self._rank, self._num_ranks)
+        self.trainer.set_statistics(*observation_statistics(dataset), len(dataset))
+
+    def update(self, num_updates: int) -> OfflineReport:  # type: ignore[override]
+        """Makes updates. Every learner of a group must be asked for the same number of them."""
+        self._check_is_built()
+        batch_size = self.trainer.config.batch_size
+        for _ in range(num_updates):
+            batch = self._sampler.sample(batch_size, self._generator)
+            self._log(self.trainer.update(batch), window=num_updates)
+        self._weights_seq_no = self.trainer.num_updates
+        self._log_steps(num_updates * batch_size)
+        return OfflineReport(
+            num_updates=self.trainer.num_updates,
+            num_skipped_updates=self.trainer.num_skipped_updates,
+            num_rollbacks=self.trainer.num_rollbacks,
+            metrics=self.metrics.reduce(),
+        )
+
+    def get_state(
+        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
+    ) -> dict[str, Any]:
+        """Returns RLlib's state, the trainer's, and that of the draws from the dataset."""
+        state = super().get_state(components, not_components=not_components, **kwargs)
+        if self._check_component("draws", components, not_components):
+            state["draws"] = self._generator.bit_generator.state
+        return state
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores a state, of an earlier or a later time."""
+        super().set_state(state)
+        if "draws" in state and self._rank == 0:
+            self._generator.bit_generator.state = state["draws"]
+        elif "draws" in state:  # those of the first learner
+            self._generator = np.random.default_rng(self._seeds(self.trainer.num_updates)[0])
+
+    def _make_trainer(self, networks: OfflineNetworks, seed: int, average_fn: Any) -> OfflineTrainer:
+        config = self.config.part(LearningConfig)
+        batch_size = -(-config.batch_size // self._num_ranks)
+        share = dataclasses.replace(
+            config,
+            batch_size=batch_size,
+            num_reference_states=min(batch_size, -(-config.num_reference_states // self._num_ranks)),
+        )
+        policy = networks.policy
+        return OfflineTrainer(
+            policy.observation_size, policy.action_size, share, seed, self._device, average_fn
+        )

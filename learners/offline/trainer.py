@@ -1,0 +1,204 @@
+"""The gradient step of offline learning: transitions in, better weights out. No Ray."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from distill_rl.networks.offline_networks import OfflineNetworks
+from learners.network_trainer import NetworkTrainer
+from learners.objectives.endpoint import EndpointObjective
+from learners.offline.behaviour import diffusion_loss, make_behaviour_loss
+from learners.offline.config import LearningConfig
+from learners.offline.transitions import TransitionBatch
+from learners.offline.values import (
+    critic_loss,
+    critic_reference_set,
+    policy_gradient_loss,
+    temporal_difference_targets,
+)
+
+_NUM_REFERENCE_NOISES = 2
+
+
+class OfflineTrainer(NetworkTrainer[TransitionBatch]):
+    """Takes gradient steps on batches of transitions; see `NetworkTrainer`.
+
+    Every loss is computed with the weights before the step, and all networks step together.
+
+    Metrics are `behaviour_loss`; with a critic also `critic_loss`, `q_value` (mean over the batch), and
+    `q_loss` (improvement by gradient) or `policy_loss` (by reference sets, where `behaviour_loss` is that of
+    the model of the data).
+
+    Args:
+      observation_size: `O`.
+      action_size: `A`.
+      config: what to learn and how.
+      seed: of the initial weights and of every later draw.
+      device: where the networks live.
+      average_fn: averages tensors in place over the learners of a group, before anything is decided on.
+    """
+
+    def __init__(
+        self,
+        observation_size: int,
+        action_size: int,
+        config: LearningConfig,
+        seed: int,
+        device: str | torch.device = "cpu",
+        average_fn: Callable[[list[Tensor]], None] | None = None,
+    ):
+        self.config = config
+        self._sizes = (observation_size, action_size)
+        self._behaviour_loss = make_behaviour_loss(config)
+        self._reference_objective = EndpointObjective(
+            num_noises=_NUM_REFERENCE_NOISES,
+            num_ode_steps=config.num_ode_steps,
+            zero_noise_fraction=config.zero_noise_fraction,
+        )
+        self._q_value = torch.zeros(())
+        super().__init__(config, seed, device, average_fn)
+
+    def set_statistics(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
+        """Sets the mean and variance by which observations are normalised. Shapes `[O]`."""
+        for networks in (self.online, self.ema):
+            networks.set_statistics(
+                torch.as_tensor(mean, device=self.device), torch.as_tensor(var, device=self.device), count
+            )
+        self._last_good = self._copy_weights()
+
+    def _make_networks(self) -> Any:
+        return OfflineNetworks(*self._sizes, **network_settings(self.config))
+
+    def _parameter_groups(self) -> list[dict[str, Any]]:
+        groups: list[dict[str, Any]] = [{"params": list(self.online.policy.parameters())}]
+        if self.online.behaviour is not None:
+            groups.append({"params": list(self.online.behaviour.parameters())})
+        if self.online.critic is not None:
+            rate = self.config.critic_learning_rate
+            groups.append({"params": list(self.online.critic.parameters()), "lr": rate})
+        return groups
+
+    def _to_device(self, batch: TransitionBatch) -> TransitionBatch:
+        def to_tensor(array: Any) -> Tensor:
+            return torch.as_tensor(array, dtype=torch.float32, device=self.device)
+
+        fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
+        return TransitionBatch(**{name: to_tensor(array) for name, array in fields.items()})
+
+    def _losses(self, batch: TransitionBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
+        if self.config.improvement == "none":
+            losses = {"behaviour_loss": self._clone(batch)}
+        elif self.config.improvement == "gradient":
+            losses = {
+                "behaviour_loss": self._clone(batch),
+                "q_loss": self._climb(batch),
+                "critic_loss": self._evaluate(batch),
+            }
+        else:
+            losses = {
+                "behaviour_loss": self._model(batch),
+                "policy_loss": self._distil(batch),
+                "critic_loss": self._evaluate(batch),
+            }
+        return losses, dict.fromkeys(losses, 1.0) | {"q_loss": self.config.q_weight}
+
+    def _clone(self, batch: TransitionBatch) -> Tensor:
+        return self._behaviour_loss(
+            self.online.policy, self.ema.policy, batch, update=self.num_updates, generator=self._generator
+        )
+
+    def _model(self, batch: TransitionBatch) -> Tensor:
+        return diffusion_loss(
+            self.online.behaviour,
+            self.ema.behaviour,
+            batch,
+            update=self.num_updates,
+            generator=self._generator,
+        )
+
+    def _climb(self, batch: TransitionBatch) -> Tensor:
+        """Returns the loss of the policy's own actions under the critic, which it leaves as it is."""
+        critic = self.online.critic
+        actions = self.online.policy.sample(
+            batch.observation, self.config.num_sampling_steps, generator=self._generator
+        )
+        critic.requires_grad_(False)
+        q_values = critic(batch.observation, actions)
+        critic.requires_grad_(True)
+        return policy_gradient_loss(q_values, self._generator)
+
+    def _distil(self, batch: TransitionBatch) -> Tensor:
+        num_states = self.config.num_reference_states
+        reference_set = critic_reference_set(
+            batch.observation[:num_states],
+            batch.action[:num_states],
+            self.ema.behaviour,
+            self.ema.critic,
+            num_candidates=self.config.num_references,
+            target_kl=self.config.target_kl,
+            generator=self._generator,
+        )
+        return self._reference_objective(
+            self.online.policy,
+            self.ema.policy,
+            reference_set,
+            update=self.num_updates,
+            generator=self._generator,
+        )
+
+    def _evaluate(self, batch: TransitionBatch) -> Tensor:
+        config = self.config
+        targets = temporal_difference_targets(
+            batch,
+            self.ema.policy,
+            self.ema.critic,
+            discount=config.discount,
+            num_steps=config.num_sampling_steps,
+            num_actions=config.max_q_backup_actions,
+            is_normalized=config.normalize_q_targets,
+            generator=self._generator,
+        )
+        self._q_value = targets.mean()
+        return critic_loss(self.online.critic, batch, targets)
+
+    def _extra_metrics(self, batch: TransitionBatch) -> dict[str, Tensor]:
+        return {"q_value": self._q_value} if self.config.has_critic else {}
+
+    def _clip(self, grad_norm: float) -> None:
+        for network in self.online.children():
+            nn.utils.clip_grad_norm_(network.parameters(), self.config.grad_clip_norm)
+
+    def _average_weights(self) -> None:
+        config = self.config
+        for name, network in self.online.named_children():
+            averaged = getattr(self.ema, name)
+            if name == "critic":
+                decay = config.critic_ema_decay
+            elif self.num_updates < config.ema_start_updates:
+                decay = 0.0
+            elif self.num_updates % config.ema_interval_updates == 0:
+                decay = config.ema_decay
+            else:
+                continue
+            torch._foreach_lerp_(list(averaged.parameters()), list(network.parameters()), 1.0 - decay)
+
+
+def network_settings(config: LearningConfig) -> dict[str, Any]:
+    """Returns the arguments of `OfflineNetworks` that a configuration asks for."""
+    shared = {"hidden_sizes": config.hidden_sizes, "backbone": config.backbone}
+    own: dict[str, Any] = {}
+    if config.policy == "consistency":
+        own = {name: getattr(config, name) for name in ("sigma_min", "sigma_max", "sigma_data")}
+    elif config.policy == "diffusion":
+        own = {"num_diffusion_steps": config.num_sampling_steps}
+    behaviour = {"num_diffusion_steps": config.num_behaviour_steps}
+    return {
+        "kind": config.policy,
+        "policy_settings": shared | own,
+        "with_critic": config.has_critic,
+        "behaviour_settings": shared | behaviour if config.improvement == "references" else None,
+    }

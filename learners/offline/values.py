@@ -1,0 +1,145 @@
+"""Learning values of actions, and policies from them."""
+
+import torch
+from torch import Tensor
+
+from distill_rl.networks.q_ensemble import QEnsemble
+from distill_rl.policies.diffusion import DiffusionPolicy
+from distill_rl.policies.kinds import Policy
+from distill_rl.types import ReferenceSet
+from learners.offline.transitions import TransitionBatch
+
+_NUM_BISECTIONS = 40
+
+
+@torch.no_grad()
+def temporal_difference_targets(
+    batch: TransitionBatch,
+    policy: Policy,
+    critic: QEnsemble,
+    *,
+    discount: float,
+    num_steps: int,
+    num_actions: int,
+    is_normalized: bool,
+    generator: torch.Generator,
+) -> Tensor:
+    """Returns `r + discount (1 - terminal) min_i max_k Q_i(s', a_k)` with `a_k ~ pi(s')`.
+
+    Source: Fujimoto et al. (2018), "TD3", for the minimum; Kumar et al. (2019), "BEAR", for the maximum over
+    several actions ("max-Q backup").
+
+    Args:
+      batch: of tensors.
+      policy: the averaged policy.
+      critic: the averaged critic.
+      discount: of one step.
+      num_steps: denoising steps of an action.
+      num_actions: actions at each next state, at least 1.
+      is_normalized: whether the targets are divided by their standard deviation over the batch, as in the
+        released code of Ding & Jin (2024).
+      generator: source of every draw.
+
+    Returns:
+      Shape `[B]`, in reward units unless normalised.
+    """
+    repeated = batch.next_observation.unsqueeze(1).expand(-1, num_actions, -1)
+    actions = policy.sample(repeated, num_steps, generator=generator)
+    next_value = critic(repeated, actions).amax(dim=-1).amin(dim=0)
+    targets: Tensor = batch.reward + discount * (1.0 - batch.is_terminal) * next_value
+    return targets / targets.std().clamp_min(1e-6) if is_normalized else targets
+
+
+def critic_loss(critic: QEnsemble, batch: TransitionBatch, targets: Tensor) -> Tensor:
+    """Returns `sum_i mean (Q_i(s, a) - target)^2`. Shape `[]`."""
+    squared: Tensor = (critic(batch.observation, batch.action) - targets).square()
+    return squared.mean(dim=-1).sum()
+
+
+def policy_gradient_loss(q_values: Tensor, generator: torch.Generator) -> Tensor:
+    """Returns `-mean Q_i / mean |Q_j|` with the two members in random order, the divisor not differentiated.
+
+    Source: Wang et al. (2023), "Diffusion policies as an expressive policy class for offline reinforcement
+    learning", Eq. (3) and the paragraph that follows it.
+
+    Args:
+      q_values: of the policy's own actions, differentiable. Shape `[2, B]`.
+      generator: of the order.
+    """
+    first = int(torch.randint(2, (), generator=generator, device=generator.device))
+    return -q_values[first].mean() / q_values[1 - first].abs().mean().detach().clamp_min(1e-6)
+
+
+@torch.no_grad()
+def critic_reference_set(
+    observation: Tensor,
+    taken_action: Tensor,
+    behaviour: DiffusionPolicy,
+    critic: QEnsemble,
+    *,
+    num_candidates: int,
+    target_kl: float,
+    generator: torch.Generator,
+) -> ReferenceSet:
+    """Weighs candidates from a model of the data by a critic: `p* ~ beta exp(min_i Q_i / eta)`.
+
+    The action that was taken, a draw from the behaviour itself, is one of the candidates. They are draws
+    from the prior, so the weights over them are `softmax(Q / eta)`, with eta such that they diverge from
+    uniform by `target_kl`. Source: Peters et al. (2010), "Relative entropy policy search"; Abdolmaleki et
+    al. (2018), "Maximum a posteriori policy optimisation", Section 4.1; candidates from a generative model
+    of the data: Chen et al. (2023), "Offline reinforcement learning via high-fidelity generative behavior
+    modeling".
+
+    Args:
+      observation: shape `[B, O]`.
+      taken_action: shape `[B, A]`.
+      behaviour: model of the data.
+      critic: the averaged critic.
+      num_candidates: `N`, at least 1.
+      target_kl: in nats.
+      generator: source of every draw.
+
+    Returns:
+      A reference set in the mass convention.
+    """
+    repeated = observation.unsqueeze(1).expand(-1, num_candidates, -1)
+    drawn = behaviour.sample(repeated[:, 1:], generator=generator)
+    actions = torch.cat([taken_action.unsqueeze(1), drawn], dim=1)
+    q_values = critic(repeated, actions).amin(dim=0)
+    log_weights = boltzmann_log_weights(q_values, target_kl)
+    return ReferenceSet(
+        observation=observation,
+        actions=actions,
+        log_probs=log_weights,
+        log_proposals=torch.zeros_like(log_weights),
+        value=(log_weights.exp() * q_values).sum(dim=-1),
+        policy_value=q_values.mean(dim=-1),
+        policy_version=0,
+    )
+
+
+def boltzmann_log_weights(q_values: Tensor, target_kl: float) -> Tensor:
+    """Returns `log softmax(Q / eta)` with eta, for each state, such that `KL(. || uniform) = target_kl`.
+
+    By bisection on `log eta`; the twin of `actors.search.temperature` on the device of the learner. A target
+    beyond `log N` gives the best candidate, and equal values give uniform weights.
+
+    Args:
+      q_values: shape `[B, N]`.
+      target_kl: > 0, in nats.
+
+    Returns:
+      Normalised. Shape `[B, N]`.
+    """
+    advantage = q_values - q_values.amax(dim=-1, keepdim=True)
+    spread = -advantage.amin(dim=-1, keepdim=True)
+    relative = advantage / spread.clamp_min(torch.finfo(q_values.dtype).tiny)
+    log_count = torch.log(torch.tensor(float(q_values.shape[-1])))
+    low, high = torch.full_like(spread, -16.0), torch.full_like(spread, 16.0)  # of log eta / spread
+    for _ in range(_NUM_BISECTIONS):
+        middle = 0.5 * (low + high)
+        log_weights = torch.log_softmax(relative * torch.exp(-middle), dim=-1)
+        kl = (log_weights.exp() * log_weights).sum(dim=-1, keepdim=True) + log_count
+        is_too_sharp = kl > target_kl
+        low, high = torch.where(is_too_sharp, middle, low), torch.where(is_too_sharp, high, middle)
+    return torch.log_softmax(relative * torch.exp(-high), dim=-1)

@@ -1,0 +1,130 @@
+"""`distill-rl collect`: datasets on the disk, made once, the same for a seed."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from distill_rl.cli.main import app
+from distill_rl.datasets.minari_format import read_minari
+from distill_rl.datasets.store import dataset_names, load_dataset
+from distill_rl.policies.loading import load_policy
+
+_TINY = (
+    "inverted_pendulum env_runners.num_envs_per_env_runner=4 search.num_candidates=4 search.num_perturbed=2 "
+    "search.ascent_steps=[0.5] search.horizon_steps=2 search.hold_steps=1 distillation.hidden_sizes=[16] "
+    "distillation.batch_size=16 loop.learning_starts=32 reporting.min_sample_timesteps_per_iteration=100"
+)
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path, monkeypatch):
+    monkeypatch.setenv("DISTILL_RL_DATASETS", str(tmp_path / "datasets"))
+    monkeypatch.setenv("MINARI_DATASETS_PATH", str(tmp_path / "minari"))
+
+
+def _run(arguments):
+    found = CliRunner().invoke(app, ["collect", *shlex.split(arguments)])
+    return found.exit_code, found.output
+
+
+@pytest.mark.ray
+def test_policies_of_a_training_become_datasets(ray_cluster, tmp_path):
+    """Every kind, from one training, with what is known about each; a second call finds all there."""
+    arguments = f"{_TINY} --steps 60 --training-steps 400 --evaluation-steps 100 --seed 1"
+    code, output = _run(f"{arguments} --minari-id own")
+    assert code == 0, output
+    kinds = ("random", "medium-replay", "medium", "expert", "medium-expert", "full-replay")
+    sets = {kind: load_dataset(f"own-inverted-pendulum-{kind}") for kind in kinds}
+    for kind, dataset in sets.items():
+        assert dataset.validate().metadata["kind"] == kind
+        assert dataset.metadata["env"] == "InvertedPendulum-v5" and dataset.metadata["seed"] == 1
+        assert dataset.metadata["action_high"] == [3.0]
+        assert (dataset.behaviour_log_probs is None) == ("replay" in kind)
+    training = json.loads((tmp_path / "datasets/.trainings/own-inverted-pendulum/result.json").read_text())
+    medium, expert = (training["policies"][kind] for kind in ("medium", "expert"))
+    assert training["evaluations"][0]["env_steps"] == 0
+    assert expert["mean_return"] == max(row["mean_return"] for row in training["evaluations"])
+    assert expert["mean_return"] / 3 <= medium["mean_return"]
+    assert len(sets["medium-replay"]) == medium["env_steps"]
+    assert 400 <= len(sets["full-replay"]) == training["evaluations"][-1]["env_steps"] < 500
+    _check_replays(sets["medium-replay"], sets["full-replay"])
+    _check_noise(sets["expert"], tmp_path / "datasets/.trainings/own-inverted-pendulum/expert")
+    joined = np.concatenate([sets["medium"].actions, sets["expert"].actions])
+    np.testing.assert_array_equal(sets["medium-expert"].actions, joined)
+    read = read_minari("own/inverted-pendulum/expert-v0")
+    np.testing.assert_allclose(read.actions, sets["expert"].actions, atol=1e-6)
+    np.testing.assert_allclose(read.behaviour_log_probs, sets["expert"].behaviour_log_probs, atol=1e-5)
+
+    code, output = _run(f"{arguments} --prefix again --kind medium")
+    assert code == 0 and "training on InvertedPendulum-v5 for 400 steps" in output
+    for name in ("observations", "actions", "behaviour_log_probs"):
+        again = load_dataset("again-inverted-pendulum-medium")
+        np.testing.assert_array_equal(getattr(again, name), getattr(sets["medium"], name))
+    code, output = _run(arguments)
+    assert code == 0 and "training on" not in output and output.count("already there") == len(kinds)
+    code, output = _run(f"{arguments} --noise-scale 0.2 --kind expert")
+    assert code == 2 and "came about in another way; it is replaced with --overwrite" in output
+    code, output = _run(f"{arguments} --noise-scale 0.2 --kind expert --overwrite")
+    assert code == 0 and "training on" not in output
+
+
+def _check_replays(medium, full):
+    """The medium replay is the beginning of the full one, whose steps follow the physics of the pendulum."""
+    for dataset in (medium, full):
+        for steps in dataset.episodes():
+            following, before = dataset.next_observations[steps][:-1], dataset.observations[steps][1:]
+            np.testing.assert_array_equal(following, before)
+        # A pendulum that leans by more than 0.2 rad has fallen, and only that ends an episode by itself.
+        np.testing.assert_array_equal(dataset.terminals, np.abs(dataset.next_observations[:, 1]) > 0.2)
+    rows = {row.tobytes() for row in np.hstack([full.observations, full.actions])}
+    assert all(row.tobytes() in rows for row in np.hstack([medium.observations, medium.actions]))
+    assert len(rows) == len(full)
+
+
+def _check_noise(dataset, folder):
+    """Actions are about the saved policy's zero-noise actions, and as far from them as the noise says."""
+    noise = dataset.actions - load_policy(folder).act(np.array(dataset.observations))
+    assert 0.03 < np.abs(noise).mean() < 0.12
+
+
+def test_mazes_need_no_training(tmp_path):
+    """One command, three sets; names, scale and source tell what they are, and that they are not D4RL's."""
+    code, output = _run("maze2d --steps 300 --minari-id own")
+    assert code == 0, output
+    assert dataset_names() == ["own-maze2d-large", "own-maze2d-medium", "own-maze2d-umaze"]
+    assert len(load_dataset("own-maze2d-large")) == 800
+    assert len(read_minari("own/maze2d/umaze-v0")) == 300
+    assert not (tmp_path / "datasets" / ".trainings").exists()
+    shown = CliRunner().invoke(app, ["datasets", "show", "own-maze2d-umaze"]).output
+    assert "on the scale of maze2d-umaze-v1, of which these are no part" in shown
+    assert "own: waypoint controller" in shown
+    mean_return = load_dataset("own-maze2d-umaze").episode_returns().mean()
+    assert f"score {100 * (mean_return - 23.85) / (161.86 - 23.85):.1f} on" in shown
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("hopper --kind mediun", "`kind` must be one of"),
+        ("hopper --kind mediun", "did you mean 'medium'"),
+        ("maze2d --kind expert", "`kind` must be one of all, large, medium, umaze; got 'expert'"),
+        ("hoper", "did you mean 'hopper'"),
+        ("search.discount=0.9", "a preset must be named, or maze2d"),
+        ("maze2d search.discount=0.9", "mazes have none"),
+        ("hopper search.discont=0.9", "did you mean 'discount'"),
+        ("hopper environment.env=Hoper-v5", "must be a registered environment, got 'Hoper-v5'"),
+        ("hopper environment.env_config.action_repeat=2", "action_repeat` must be 1 here, got 2"),
+        ("hopper env_runners.num_env_runners=2", "`env_runners.num_env_runners` must be 0"),
+        ("hopper run.max_env_steps=null", "`run.max_env_steps` must be an integer of at least 1, got None"),
+        ("hopper --noise-scale 0", "`noise_scale` must be positive, got 0"),
+        ("hopper --prefix a/b", "`name` must be that of a plain folder"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, tmp_path):
+    """No trace, status 2, and nothing left behind."""
+    code, output = _run(arguments)
+    assert code == 2 and message in output, output
+    assert "Traceback" not in output and list(tmp_path.iterdir()) == []

@@ -1,0 +1,69 @@
+import numpy as np
+import pytest
+import torch
+
+from distill_rl.networks.offline_networks import OfflineNetworks
+from distill_rl.policies.consistency import ConsistencyPolicy
+from distill_rl.policies.diffusion import DiffusionPolicy
+from distill_rl.policies.gaussian import GaussianPolicy
+
+
+@pytest.mark.parametrize(
+    ("kind", "policy_type"),
+    [("consistency", ConsistencyPolicy), ("diffusion", DiffusionPolicy), ("gaussian", GaussianPolicy)],
+)
+def test_a_policy_stands_alone_unless_more_is_asked_for(kind, policy_type):
+    """Of each kind, with its settings; what is not there has no weights."""
+    networks = OfflineNetworks(3, 2, kind=kind, policy_settings={"hidden_sizes": (8, 8)})
+    assert type(networks.policy) is policy_type
+    assert (networks.policy.observation_size, networks.policy.action_size) == (3, 2)
+    assert networks.critic is None and networks.behaviour is None
+    assert dict(networks.named_children()) == {"policy": networks.policy}
+
+
+def test_a_critic_and_a_model_of_the_data_have_their_own_settings():
+    """The critic has the widths of the policy; the model is a diffusion policy."""
+    networks = OfflineNetworks(
+        3,
+        2,
+        kind="consistency",
+        policy_settings={"hidden_sizes": (8, 6), "sigma_max": 40.0},
+        with_critic=True,
+        behaviour_settings={"hidden_sizes": (5,), "num_diffusion_steps": 4},
+    )
+    assert networks.policy.sigma_max == 40.0
+    assert (networks.critic.hidden_sizes, networks.critic.num_members) == ((8, 6), 2)
+    assert type(networks.behaviour) is DiffusionPolicy
+    assert (networks.behaviour.hidden_sizes, networks.behaviour.num_diffusion_steps) == ((5,), 4)
+    assert networks.critic(torch.zeros(7, 3), torch.zeros(7, 2)).shape == (2, 7)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_every_network_normalises_by_the_statistics_that_are_set(is_whole):
+    """Inputs of that mean and variance come out with mean 0 and variance 1; they travel with the state."""
+    settings = {"hidden_sizes": (8,)}
+    more = {"with_critic": True, "behaviour_settings": settings} if is_whole else {}
+    networks = OfflineNetworks(3, 2, kind="gaussian", policy_settings=settings, **more)
+    mean, var = torch.tensor([1.0, -20.0, 0.1]), torch.tensor([4.0, 0.01, 900.0])
+    networks.set_statistics(mean, var, 77)
+    rows = mean + var.sqrt() * torch.tensor([[1.0, -1.0, 2.0], [-1.0, 1.0, -2.0]])
+    for network in networks.children():
+        expected = torch.tensor([[1.0, -1.0, 2.0], [-1.0, 1.0, -2.0]])
+        torch.testing.assert_close(network.normalizer(rows), expected, rtol=1e-3, atol=1e-3)
+        assert float(network.normalizer.count) == 77.0
+    other = OfflineNetworks(3, 2, kind="gaussian", policy_settings=settings, **more)
+    other.load_state_dict(networks.state_dict())
+    np.testing.assert_array_equal(other.policy.normalizer.var, var)
+
+
+def test_the_policy_sees_observations():
+    """There is no encoder in between."""
+    networks = OfflineNetworks(3, 2, kind="gaussian", policy_settings={"hidden_sizes": (8,)})
+    observation = torch.randn(4, 3)
+    assert networks.encode(observation) is observation and networks.encoder is None
+
+
+def test_an_unknown_kind_is_named():
+    """With the nearest one."""
+    with pytest.raises(ValueError, match=r"`kind` must be one of .*did you mean 'diffusion'"):
+        OfflineNetworks(3, 2, kind="difusion", policy_settings={})
