@@ -11,8 +11,8 @@
       learning:
         q_weight: 1.0
 
-Each level overrides the one before: `base.yaml` (`base_offline.yaml` for what learns from a dataset), its blocks
-of the size and of the algorithm, the preset, its blocks of both, the overrides of the command line.
+Each level overrides the one before: `base.yaml` (`base_offline.yaml` for what learns from a dataset), its
+blocks of the size and of the algorithm, the preset, its blocks of both, the overrides of the command line.
 """
 
 from collections.abc import Sequence

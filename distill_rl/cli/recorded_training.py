@@ -23,6 +23,7 @@ from distill_rl.checks import check_at_least_one
 from distill_rl.cli.metrics import collect_metrics
 from distill_rl.cli.progress import ProgressLine
 from distill_rl.cli.sections import build_config
+from distill_rl.cli.settings import DISTILL
 from distill_rl.cli.training import start_ray
 from distill_rl.envs import make_env
 from distill_rl.networks.distill_networks import StudentNetworks
@@ -161,8 +162,12 @@ def check_sections(sections: Mapping[str, Mapping[str, Any]]) -> tuple[str, dict
       Id and settings of the environment.
 
     Raises:
-      ValueError: for a mistake in the configuration, several processes, or an action repeat.
+      ValueError: for a mistake in the configuration, another algorithm, several processes, or an action
+        repeat.
     """
+    algorithm = sections.get("run", {}).get("algorithm", DISTILL)
+    if algorithm != DISTILL:
+        raise ValueError(f"`run.algorithm` must be {DISTILL} here, which takes steps; got {algorithm!r}")
     build_config(sections)
     environment = sections["environment"]
     env_config = dict(environment.get("env_config", {}))

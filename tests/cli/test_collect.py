@@ -118,6 +118,7 @@ def test_mazes_need_no_training(tmp_path):
         ("hopper environment.env=Hoper-v5", "must be a registered environment, got 'Hoper-v5'"),
         ("hopper environment.env_config.action_repeat=2", "action_repeat` must be 1 here, got 2"),
         ("hopper env_runners.num_env_runners=2", "`env_runners.num_env_runners` must be 0"),
+        ("hopper_medium_replay", "`run.algorithm` must be distill here, which takes steps; got"),
         ("hopper run.max_env_steps=null", "`run.max_env_steps` must be an integer of at least 1, got None"),
         ("hopper --noise-scale 0", "`noise_scale` must be positive, got 0"),
         ("hopper --prefix a/b", "`name` must be that of a plain folder"),

@@ -25,6 +25,7 @@ def _row(step):
         "env_steps_per_sec": 50.0,
         "simulator_steps_per_sec": 9_000.0,
         "reference_sets_per_sec": 50.0,
+        "updates": 50 * step,
         "updates_per_sec": 25.0,
         "learner/policy_loss": 1.0 / (1 + step),
         "learner/value_loss": 2.0,

@@ -124,11 +124,10 @@ def _time_action(policy: LoadedPolicy, observation: np.ndarray) -> float:
     return 1e3 * (time.process_time() - start) / _NUM_TIMED_ACTIONS
 
 
-def main(spec_path: Path, folder: Path) -> None:
-    """Runs the specification in a file and writes its rows into a folder."""
-    spec = json.loads(spec_path.read_text(encoding="utf-8"))
+def run_here(spec: Mapping[str, Any], folder: Path) -> None:
+    """Runs a specification in this process and writes its rows into a folder."""
     save_result(folder, spec, train_offline(OfflineSpec(**spec)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    run_here(json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")), Path(sys.argv[2]))

@@ -24,9 +24,9 @@ class _Fixed:
 
 
 def _critic(observation, action):
-    """Two members, the larger of which must not count: `min` is `observation * action`."""
+    """Two members, the larger of which must not count: the smaller is `observation * action`."""
     value = observation[..., 0] * action[..., 0]
-    return torch.stack([value + 5.0 * (action[..., 0] > 0), value + 5.0 * (action[..., 0] <= 0)])
+    return torch.stack([value + action[..., 0].clamp_min(0.0), value - action[..., 0].clamp_max(0.0)])
 
 
 def test_candidates_are_drawn_by_the_softmax_of_their_smallest_value():

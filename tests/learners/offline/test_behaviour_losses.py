@@ -109,7 +109,7 @@ def test_diffusion_loss_is_that_of_the_loop():
         predicted = policy.predict_noise(noisy[None], step, batch.observation[row : row + 1])[0]
         errors += ((predicted - noise[row]) ** 2).tolist()
     loss = diffusion_loss(policy, policy, batch, update=0, generator=_generator(7))
-    assert float(loss) == pytest.approx(sum(errors) / 24, rel=1e-5)
+    assert loss.item() == pytest.approx(sum(errors) / 24, rel=1e-5)
 
 
 def test_exact_noise_has_no_diffusion_loss():
