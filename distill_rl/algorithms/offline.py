@@ -83,6 +83,10 @@ class Offline(Algorithm):
         }
         return result
 
+    @classmethod
+    def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
+        return eval_config.env is not None  # `evaluate` may be called at any time
+
     def _update(self, num_updates: int) -> OfflineReport:
         results = self.learner_group.foreach_learner(lambda learner: learner.update(num_updates))
         reports = [result.get() for result in results]

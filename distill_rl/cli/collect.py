@@ -53,7 +53,7 @@ class CollectSettings:
     training_steps: int | None = None
     evaluation_steps: int = 2_000
     num_evaluation_episodes: int = 10
-    noise_scale: float = 0.1
+    noise_scale: float = 0.05
     seed: int = 0
     prefix: str = "own"
     minari_prefix: str | None = None

@@ -128,7 +128,7 @@ def collect(
     evaluation_steps: Annotated[
         int, typer.Option(min=1, help="Steps of training between two policies that are judged.")
     ] = 2_000,
-    noise_scale: Annotated[float, typer.Option(help="Noise of the medium and the expert policy.")] = 0.1,
+    noise_scale: Annotated[float, typer.Option(help="Noise of the medium and the expert policy.")] = 0.05,
     seed: Annotated[int, typer.Option(min=0, help="Seed of everything random.")] = 0,
     prefix: Annotated[str, typer.Option(help="Datasets are called PREFIX-TASK-KIND.")] = "own",
     minari_id: Annotated[

@@ -37,7 +37,6 @@ _EVALUATED: dict[str, Any] = {
     "linestyle": ":",
     "marker": "o",
     "markersize": 5,
-    "label": "student, evaluated without noise",
 }
 _X_LABELS = {
     "elapsed_sec": "wall clock (minutes)",
@@ -143,12 +142,13 @@ def _returns(rows: Rows, summary: Mapping[str, Any], x_name: str) -> Figure | No
         if len(x):
             axes[0].plot(x / _x_scale(x_name), y, color=color, label=label)
     if len(evaluated_x):
-        axes[0].plot(evaluated_x / _x_scale(x_name), evaluated_y, **_EVALUATED)
+        label = "policy, evaluated as it acts" if _has_no_actors(rows) else "student, evaluated without noise"
+        axes[0].plot(evaluated_x / _x_scale(x_name), evaluated_y, **_EVALUATED, label=label)
     untrained = summary.get("untrained_return")
     if untrained is not None:
         axes[0].axhline(untrained, color=_REFERENCE, linestyle="--", linewidth=1.2, label="untrained")
     axes[0].set_title("Episode return over " + _X_LABELS[x_name].partition(" (")[0])
-    axes[0].set_ylabel("mean return of the last episodes")
+    axes[0].set_ylabel("mean return" if _has_no_actors(rows) else "mean return of the last episodes")
     _label_x(axes[0], x_name)
     figure.legend(loc="outside lower center", ncols=4)
     return figure

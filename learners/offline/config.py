@@ -129,8 +129,11 @@ class LearningConfig:
             check_positive(name, getattr(self, name))
         if self.loss_scale is not None:
             check_positive("loss_scale", self.loss_scale)
-        for name in ("discount", "zero_noise_fraction", "ema_decay", "critic_ema_decay"):
+        for name in ("discount", "zero_noise_fraction"):
             check_fraction(name, getattr(self, name))
+        for name in ("ema_decay", "critic_ema_decay"):
+            if not 0.0 <= getattr(self, name) < 1.0:
+                raise ValueError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}")
         for name in ("q_weight", "noise_scale"):
             if not getattr(self, name) >= 0.0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")

@@ -29,7 +29,7 @@ class OfflineTrainer(NetworkTrainer[TransitionBatch]):
 
     Every loss is computed with the weights before the step, and all networks step together.
 
-    Metrics are `behaviour_loss`; with a critic also `critic_loss`, `q_value` (mean over the batch), and
+    Metrics are `behaviour_loss`; with a critic also `critic_loss`, `q_value` (mean of its targets), and
     `q_loss` (improvement by gradient) or `policy_loss` (by reference sets, where `behaviour_loss` is that of
     the model of the data).
 

@@ -28,11 +28,13 @@ _POSITIVE = [
     "critic_learning_rate",
     "grad_clip_norm",
 ]
-_FRACTIONS = ["discount", "zero_noise_fraction", "ema_decay", "critic_ema_decay"]
+_FRACTIONS = ["discount", "zero_noise_fraction"]
+_DECAYS = ["ema_decay", "critic_ema_decay"]
 _BAD = [
     *((name, value, "must be an integer of at least 1") for name in _COUNTS for value in (0, 2.5, True)),
     *((name, value, "must be positive") for name in _POSITIVE for value in (0.0, -1.0, float("nan"))),
     *((name, value, "must be within [0, 1]") for name in _FRACTIONS for value in (-0.1, 1.1, float("nan"))),
+    *((name, value, "must lie in [0, 1)") for name in _DECAYS for value in (-0.1, 1.0, float("nan"))),
     *((name, -0.5, "must not be negative") for name in ("q_weight", "noise_scale")),
     ("num_ode_steps", 2, "must be an integer of at least 3"),
     ("sigma_max", 0.002, "must exceed `sigma_min` = 0.002"),
