@@ -50,8 +50,9 @@ class _Scale:
     num_ablation_seeds: int
 
 
-# A two-hundredth of the published updates: larger steps, and an average that forgets in 20 updates instead of
-# 1,000, since consistency training bootstraps from it through every noise level.
+# Of the published updates a two-hundred-and-fiftieth part, hence larger steps, and averages that forget in 20
+# updates: values rise through the averaged critic with a time constant of its memory / (1 - discount), and
+# consistency training bootstraps from the averaged policy through every noise level.
 _SMALL_LEARNING = {
     "hidden_sizes": [128, 128],
     "learning_rate": 1e-3,
@@ -59,6 +60,7 @@ _SMALL_LEARNING = {
     "ema_decay": 0.95,
     "ema_interval_updates": 1,
     "ema_start_updates": 1,
+    "critic_ema_decay": 0.95,
 }
 _SCALES = {
     "tiny": _Scale(
@@ -75,8 +77,8 @@ _SCALES = {
     "small": _Scale(
         tasks=("hopper_medium_replay", "walker2d_medium_replay"),
         num_seeds=3,
-        max_updates=10_000,
-        num_evaluations=5,
+        max_updates=8_000,
+        num_evaluations=4,
         num_episodes=10,
         learning=_SMALL_LEARNING,
         has_own_data=True,
