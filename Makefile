@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export MUJOCO_GL ?= disabled
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup demo datasets test test-slow lint format clean
+.PHONY: setup setup-bench demo datasets test test-slow lint format clean
 
 setup: $(VENV)/.installed
 
@@ -13,6 +13,11 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
+
+# d3rlpy wants an older Gymnasium than Ray, and works with this one: hence without its dependencies.
+setup-bench: setup
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'd3rlpy==2.8.*'
 
 demo: setup
 	$(BIN)/distill-rl train demo --out runs/demo --overwrite

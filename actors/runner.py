@@ -15,8 +15,8 @@ from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
 from actors.policy_runner import PolicyEnvRunner
 from actors.search_actor import SearchActor
-from distill_rl.networks.world_model import WorldModelConfig
-from distill_rl.policies.search_policy import TorchSearchPolicy, make_search_policy
+from distill_rl.policies.base import SearchPolicy
+from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.types import ReferenceSet
 
 _SEARCH_ACTOR = "search_actor"
@@ -116,8 +116,8 @@ class SearchEnvRunner(PolicyEnvRunner):
         actor, num_steps = self._search_actor(sequence), self.config.rollout_fragment_length
         return actor.collect(self._search_policy(), num_steps, self._weights_seq_no)
 
-    def _search_policy(self) -> TorchSearchPolicy:
-        return make_search_policy(self.module.networks)
+    def _search_policy(self) -> SearchPolicy:
+        return make_search_policy(self.module.networks, self.config.num_policy_steps)
 
     def _search_actor(self, sequence: int = 0) -> SearchActor:
         """Returns the searching half, built when it is first needed.
@@ -131,14 +131,13 @@ class SearchEnvRunner(PolicyEnvRunner):
             acting = self.config.part(ActingConfig)
             entropy = np.random.SeedSequence().generate_state(1)[0] if self._seed is None else self._seed
             seed = int(np.random.SeedSequence([int(entropy), sequence]).generate_state(1)[0])
-            world_model = self.config.part(WorldModelConfig)
             self._actor = SearchActor(
                 self._search_envs,
                 operator.simulator,
                 operator,
                 acting,
                 seed,
-                num_history_steps=world_model.num_model_steps if world_model.enabled else 0,
+                num_history_steps=self.config.num_history_steps,
             )
         return self._actor
 

@@ -61,7 +61,7 @@ class DistillLearner(NetworkLearner):
     def build(self) -> None:
         """Builds the module, the trainer and the replay; all learners start from the same weights."""
         super().build()
-        self.replay = ReferenceReplay(self.trainer.config.replay_capacity)
+        self.replay = ReferenceReplay(-(-self.config.replay_capacity // self._num_ranks))
         self._num_invalid_sets = 0
         self._num_lost_fragments = 0
 
@@ -79,14 +79,12 @@ class DistillLearner(NetworkLearner):
         self._check_is_built()
         for reference_set in references:
             self._add(reference_set)
-        config = self.trainer.config
         for _ in range(num_updates):
-            batch = self.replay.sample(config.batch_size, self._generator, config.replay_priority)
-            self._log(self.trainer.update(batch))
+            self._log(self._take_step())
         if self.distributed and num_updates:
             self._average_statistics()
         self._weights_seq_no = self.trainer.num_updates
-        self._log_steps(num_updates * config.batch_size)
+        self._log_steps(num_updates * self.trainer.config.batch_size)
         return LearnerReport(
             policy_version=self.trainer.num_updates,
             num_updates=num_updates,
@@ -98,6 +96,12 @@ class DistillLearner(NetworkLearner):
             num_lost_fragments=self._num_lost_fragments,
             metrics=self.metrics.reduce(),
         )
+
+    def _take_step(self) -> dict[str, float]:
+        """Makes one update from the replay, and returns its metrics."""
+        config = self.trainer.config
+        batch = self.replay.sample(config.batch_size, self._generator, config.replay_priority)
+        return self.trainer.update(batch)
 
     def _make_trainer(self, networks: StudentNetworks, seed: int, average_fn: Any) -> Distiller:
         config = self._share(self.config.part(DistillationConfig))
@@ -127,12 +131,8 @@ class DistillLearner(NetworkLearner):
         self._generator.bit_generator.state = state["generator"]
 
     def _share(self, config: DistillationConfig) -> DistillationConfig:
-        """Returns the configuration of one learner: its part of the batch and of the replay."""
-        return dataclasses.replace(
-            config,
-            batch_size=-(-config.batch_size // self._num_ranks),
-            replay_capacity=-(-config.replay_capacity // self._num_ranks),
-        )
+        """Returns the configuration of one learner: its part of the batch."""
+        return dataclasses.replace(config, batch_size=-(-config.batch_size // self._num_ranks))
 
     def _add(self, reference: ReferenceSet | ray.ObjectRef) -> None:
         try:

@@ -19,11 +19,9 @@ from distill_rl.algorithms.learning import LocalLearning, RemoteLearning
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.loop_metrics import LoopMetrics
 from distill_rl.algorithms.sampling import Fragment, LocalSampler, RemoteSampler
+from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.algorithms.update_ratio import UpdateRatio
 from distill_rl.algorithms.weight_store import WeightStore
-from distill_rl.networks.distill_networks import make_networks
-from distill_rl.networks.world_model import WorldModelConfig
-from learners.config import DistillationConfig
 from learners.learner import LearnerReport, reshard_replays
 
 __all__ = ["Distill", "DistillConfig"]
@@ -49,11 +47,11 @@ class Distill(Algorithm):
     """
 
     @classmethod
-    def get_default_config(cls) -> DistillConfig:
+    def get_default_config(cls) -> SearchLoopConfig:
         """Returns the default configuration."""
         return DistillConfig()
 
-    def setup(self, config: DistillConfig) -> None:
+    def setup(self, config: SearchLoopConfig) -> None:
         """Checks the environment in this process, then starts actors and learners.
 
         Raises:
@@ -268,13 +266,13 @@ class Distill(Algorithm):
     def _take_report(self, reports: list[LearnerReport]) -> None:
         self.loop_metrics.add_reports(reports)
         self.metrics.aggregate([report.metrics for report in reports], key=LEARNER_RESULTS)
-        first = reports[0]
+        first, interval = reports[0], self._loop_config.publish_interval_updates
         if first.num_updates == 0:
             return
         if first.weights is None:
             self.loop_metrics.num_unpublished += 1
             _logger.warning("the weights of version %d are not finite and stay back", first.policy_version)
-        else:
+        elif first.policy_version >= self.loop_metrics.policy_version + interval:
             self._publish(first.policy_version, first.weights)
 
     def _publish(self, policy_version: int, weights: dict[str, Any]) -> None:
@@ -313,7 +311,7 @@ class Distill(Algorithm):
         """Gives every learner its replay, dealt out anew if their number has changed."""
         num_learners = max(1, self.config.num_learners)
         if len(states) != num_learners:
-            capacity = -(-self.config.part(DistillationConfig).replay_capacity // num_learners)
+            capacity = -(-self.config.replay_capacity // num_learners)
             states = reshard_replays(states, num_learners, capacity)
         states_ref = states if self.learner_group.is_local else ray.put(states)
 
@@ -324,14 +322,12 @@ class Distill(Algorithm):
         self.learner_group.foreach_learner(restore)
 
 
-def _probe_env(config: DistillConfig) -> str:
+def _probe_env(config: SearchLoopConfig) -> str:
     """Builds the environment, and what searches will step, once; returns the simulator's description."""
     env = make_config_env(config)
     try:
         assert env.observation_space.shape is not None and env.action_space.shape is not None
-        observation_size, action_size = env.observation_space.shape[0], env.action_space.shape[0]
-        settings = {"hidden_sizes": (1,)}
-        networks = make_networks(observation_size, action_size, settings, config.part(WorldModelConfig))
+        networks = config.make_networks(env.observation_space.shape[0], env.action_space.shape[0])
         return config.make_operator(env, networks).simulator.description
     finally:
         env.close()

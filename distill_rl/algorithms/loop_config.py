@@ -12,8 +12,10 @@ class LoopConfig:
     Attributes:
       updates_per_step: gradient updates for each environment step, over all learners together.
       learning_starts: environment steps before the first update.
-      updates_per_call: updates between two broadcasts of the weights; also how long the driver of a local
-        learner stays away from its actors.
+      updates_per_call: most updates of one call of the learner, after which its weights are ready; also how
+        long the driver of a local learner stays away from its actors.
+      publish_interval_updates: fewest updates between two broadcasts of the weights. With many actors calls
+        are short, and weights need not follow each of them.
       max_pending_updates: updates that may be owed before the actors are asked to wait.
       max_policy_lag: a reference set is dropped, and counted, when the learner has made more than this many
         updates since the weights it was searched with; None keeps every set.
@@ -33,6 +35,7 @@ class LoopConfig:
     updates_per_step: float = 0.5
     learning_starts: int = 256
     updates_per_call: int = 32
+    publish_interval_updates: int = 1
     max_pending_updates: int = 256
     max_policy_lag: int | None = 2_000
     max_queued_fragments: int | None = None
@@ -52,6 +55,7 @@ class LoopConfig:
         for name in (
             "updates_per_step",
             "updates_per_call",
+            "publish_interval_updates",
             "max_requests_in_flight",
             "request_timeout_sec",
             "max_consecutive_failures",

@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.utils.checkpoints import Checkpointable
 from ray.rllib.utils.metrics import LEARNER_RESULTS
 
@@ -17,6 +18,7 @@ from distill_rl.algorithms.offline_config import (
     OfflineConfig,
 )
 from distill_rl.datasets.store import load_dataset
+from distill_rl.policies.rl_module import OfflineModule
 from learners.offline.config import DatasetConfig, LearningConfig
 from learners.offline.learner import OfflineReport
 
@@ -82,6 +84,20 @@ class Offline(Algorithm):
             "rollbacks": self._report.num_rollbacks,
         }
         return result
+
+    def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> OfflineModule:
+        """Returns the averaged networks: those of the learner in this process, or a copy of a remote one's."""
+        if self.learner_group.is_local:
+            held: OfflineModule = self.learner_group._learner.module[module_id]
+            return held
+        config = self.config
+        module = OfflineModule(
+            observation_space=config.observation_space,
+            action_space=config.action_space,
+            model_config=config.model_config,
+        )
+        module.set_state(self.learner_group.get_weights()[module_id])
+        return module
 
     @classmethod
     def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:

@@ -15,12 +15,17 @@ from learners.offline.config import DatasetConfig, LearningConfig
 from learners.offline.learner import OfflineLearner
 from learners.offline.trainer import network_settings
 
-_ELSEWHERE = {
+LEARNING_INSTEAD = {
     "lr": "learning(learning_rate=...)",
     "gamma": "learning(discount=...)",
     "grad_clip": "learning(grad_clip_norm=...)",
     "_train_batch_size_per_learner": "learning(batch_size=...)",
     "minibatch_size": "learning(batch_size=...)",
+}
+"""Settings of RLlib that a section `learning` has in their place."""
+
+_ELSEWHERE = {
+    **LEARNING_INSTEAD,
     "input_": "dataset(name=...)",
     "num_env_runners": "evaluation(evaluation_num_env_runners=...)",
 }
@@ -120,10 +125,7 @@ class OfflineConfig(SectionedConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        learning = self.part(LearningConfig)
-        own = {"networks": network_settings(learning), **acting_settings(learning)}
-        own |= {"inference_noise_scale": learning.noise_scale}
-        return super()._model_config_auto_includes | own
+        return super()._model_config_auto_includes | module_settings(self.part(LearningConfig))
 
     def _dataset_spaces(self) -> tuple[gym.Space, gym.Space]:
         dataset = load_dataset(self.part(DatasetConfig).name)
@@ -140,6 +142,15 @@ def acting_settings(learning: LearningConfig) -> dict[str, Any]:
         "num_steps": learning.num_sampling_steps if learning.policy == "consistency" else 1,
         "noise_scale": learning.noise_scale,
         "num_candidates": learning.num_action_candidates,
+    }
+
+
+def module_settings(learning: LearningConfig) -> dict[str, Any]:
+    """Returns the `model_config` of the module of what is learned like this."""
+    return {
+        "networks": network_settings(learning),
+        **acting_settings(learning),
+        "inference_noise_scale": learning.noise_scale,
     }
 
 

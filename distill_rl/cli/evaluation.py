@@ -9,8 +9,9 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT
 
 from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
 from actors.policy_runner import make_config_env
-from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.offline_config import OfflineConfig, acting_settings
+from distill_rl.algorithms.online_config import OnlineConfig
+from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.presets import read_sections
 from distill_rl.cli.sections import build_config
 from distill_rl.envs import make_env
@@ -82,7 +83,7 @@ def evaluate_student(
 
 
 def evaluate_run_search(
-    networks: StudentNetworks, config: DistillConfig, num_episodes: int, seed: int = 0
+    networks: StudentNetworks | OfflineNetworks, config: SearchLoopConfig, num_episodes: int, seed: int = 0
 ) -> EvaluationResult:
     """Runs episodes of the search that a run acts with.
 
@@ -95,7 +96,7 @@ def evaluate_run_search(
     envs = [make_config_env(config) for _ in range(min(num_episodes, _MAX_ENVS))]
     try:
         operator = config.make_operator(envs[0], networks)
-        policy = make_search_policy(networks)
+        policy = make_search_policy(networks, config.num_policy_steps)
         return evaluate_search(operator, operator.simulator, policy, envs, num_episodes, seed)
     finally:
         _close(envs)
@@ -128,7 +129,7 @@ def evaluate_path(
         run = RunFolder(path)
         run.require_run()
         config, _ = build_config(read_sections(run.config_path))
-        if not isinstance(config, DistillConfig):
+        if not isinstance(config, SearchLoopConfig):
             raise ValueError(
                 f"`{run.path}` must be a run that searches to judge its search, got one that does not"
             )
@@ -150,7 +151,7 @@ def load_networks(checkpoint: Path) -> Any:
 
 
 def save_acting_policy(
-    networks: StudentNetworks | OfflineNetworks, config: DistillConfig | OfflineConfig, folder: Path
+    networks: StudentNetworks | OfflineNetworks, config: SearchLoopConfig | OfflineConfig, folder: Path
 ) -> None:
     """Saves the policy of a run alone, with all that it needs to act."""
     metadata = policy_metadata(config)
@@ -161,12 +162,12 @@ def save_acting_policy(
         save_policy(networks.policy, folder, metadata, networks.encoder)
 
 
-def policy_metadata(config: DistillConfig | OfflineConfig) -> dict[str, Any]:
+def policy_metadata(config: SearchLoopConfig | OfflineConfig) -> dict[str, Any]:
     """Returns what a saved policy has to know about its environment, and how it acts."""
     env_config = dict(config.env_config)
     action_repeat = env_config.pop("action_repeat", 1)
     metadata = {"env": config.env, "env_config": env_config, "action_repeat": action_repeat}
-    if isinstance(config, OfflineConfig):
+    if isinstance(config, (OfflineConfig, OnlineConfig)):
         metadata["acting"] = acting_settings(config.part(LearningConfig))
     return metadata
 

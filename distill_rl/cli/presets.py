@@ -11,8 +11,9 @@
       learning:
         q_weight: 1.0
 
-Each level overrides the one before: `base.yaml` (`base_offline.yaml` for what learns from a dataset), its
-blocks of the size and of the algorithm, the preset, its blocks of both, the overrides of the command line.
+Each level overrides the one before: `base.yaml` (`base_offline.yaml` for what learns from a dataset,
+`base_online.yaml` for the same methods on their own steps), its blocks of the size and of the algorithm,
+the preset, its blocks of both, the overrides of the command line.
 """
 
 from collections.abc import Sequence
@@ -27,14 +28,14 @@ from yaml import YAMLError
 
 import distill_rl
 from distill_rl.checks import check_choice
-from distill_rl.cli.settings import ALGORITHMS, DISTILL
+from distill_rl.cli.settings import ALGORITHMS, DISTILL, ONLINE_ALGORITHMS
 
 COLLECT = "collect"
 """The size that `distill-rl collect` trains in: one process, and no action is repeated."""
 
 SIZES = ("laptop", "cluster", COLLECT)
 
-_BASE, _OFFLINE_BASE = "base", "base_offline"
+_BASE, _OFFLINE_BASE, _ONLINE_BASE = "base", "base_offline", "base_online"
 _SUFFIX = ".yaml"
 _SEARCH, _RUN = "search", "run"
 
@@ -55,7 +56,7 @@ def presets_folder() -> Traversable:
 def preset_names() -> list[str]:
     """Returns the names of the presets, sorted."""
     names = {entry.name for entry in presets_folder().iterdir() if entry.name.endswith(_SUFFIX)}
-    return sorted({name.removesuffix(_SUFFIX) for name in names} - {_BASE, _OFFLINE_BASE})
+    return sorted({name.removesuffix(_SUFFIX) for name in names} - {_BASE, _OFFLINE_BASE, _ONLINE_BASE})
 
 
 def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -77,7 +78,7 @@ def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()
     check_choice("size", size, SIZES)
     own = _read(_find(preset))
     algorithm = _algorithm(own, _read_overrides(overrides))
-    base = _read(presets_folder() / ((_BASE if algorithm == DISTILL else _OFFLINE_BASE) + _SUFFIX))
+    base = _read(presets_folder() / (_base_of(algorithm) + _SUFFIX))
     layers = [layer for source in (base, own) for layer in _layers(source, size, algorithm)]
     return _merge(layers, overrides)
 
@@ -110,7 +111,7 @@ def _merge(layers: list[DictConfig], overrides: Sequence[str]) -> dict[str, Any]
         old, new = merged.get(_SEARCH), layer.get(_SEARCH)
         if isinstance(old, DictConfig) and isinstance(new, DictConfig):
             # Here and not above: only this needs the operators, and with them Ray.
-            from distill_rl.algorithms.distill_config import forgotten_options
+            from distill_rl.algorithms.search_loop_config import forgotten_options
 
             names = [str(name) for name in old]
             for name in forgotten_options(names, old.get("operator"), new.get("operator")):
@@ -130,6 +131,13 @@ def _layers(source: DictConfig, size: str, algorithm: str) -> list[DictConfig]:
         OmegaConf.create(common),
         *(source.get(name) or OmegaConf.create({}) for name in (size, algorithm)),
     ]
+
+
+def _base_of(algorithm: str) -> str:
+    """Returns the name of the file that all presets of an algorithm share."""
+    if algorithm == DISTILL:
+        return _BASE
+    return _ONLINE_BASE if algorithm in ONLINE_ALGORITHMS else _OFFLINE_BASE
 
 
 def _algorithm(*layers: DictConfig) -> str:

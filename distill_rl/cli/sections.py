@@ -10,7 +10,9 @@ from ray.rllib.algorithms.algorithm_config import DEPRECATED_VALUE, AlgorithmCon
 
 from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.offline_config import OFFLINE_METHODS, OfflineConfig
+from distill_rl.algorithms.online_config import ONLINE_METHODS
 from distill_rl.algorithms.options import build_part, check_options
+from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.checks import nearest
 from distill_rl.cli.settings import DISTILL, RunSettings
 
@@ -31,12 +33,16 @@ RLLIB_SECTIONS = (
 
 RUN_SECTION = "run"
 
-_CONFIGS: dict[str, type[DistillConfig] | type[OfflineConfig]] = {DISTILL: DistillConfig, **OFFLINE_METHODS}
+_CONFIGS: dict[str, type[SearchLoopConfig] | type[OfflineConfig]] = {
+    DISTILL: DistillConfig,
+    **OFFLINE_METHODS,
+    **ONLINE_METHODS,
+}
 
 
 def build_config(
     sections: Mapping[str, Mapping[str, Any]],
-) -> tuple[DistillConfig | OfflineConfig, RunSettings]:
+) -> tuple[SearchLoopConfig | OfflineConfig, RunSettings]:
     """Builds and validates the configuration that the sections describe. Ray is not started.
 
     Args:

@@ -15,7 +15,10 @@ OFFLINE_ALGORITHMS = (
 )
 """Those that learn from a dataset, see `distill_rl.algorithms.offline_config.OFFLINE_METHODS`."""
 
-ALGORITHMS = (DISTILL, *OFFLINE_ALGORITHMS)
+ONLINE_ALGORITHMS = ("online_consistency_ac", "online_diffusion_ql", "online_critic_distill")
+"""Those that learn from their own steps, see `distill_rl.algorithms.online_config.ONLINE_METHODS`."""
+
+ALGORITHMS = (DISTILL, *OFFLINE_ALGORITHMS, *ONLINE_ALGORITHMS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,8 +26,9 @@ class RunSettings:
     """When a run stops and saves, and how it is judged at the end.
 
     Attributes:
-      algorithm: `distill`, or one that learns from a dataset: `gaussian_bc`, `consistency_bc`,
-        `diffusion_bc`, `consistency_ac`, `diffusion_ql` or `critic_distill`.
+      algorithm: `distill`; or one that learns from a dataset: `gaussian_bc`, `consistency_bc`,
+        `diffusion_bc`, `consistency_ac`, `diffusion_ql` or `critic_distill`; or one of the last three from
+        its own steps: `online_consistency_ac` and so on.
       time_limit_sec: seconds of training, over all resumes together; the evaluation at the end comes on top.
       max_env_steps: environment steps after which training stops earlier; None for no such limit.
       max_updates: updates after which training stops earlier; None for no such limit.

@@ -15,9 +15,9 @@ from rich.console import Console
 
 from actors.policy_runner import make_config_env
 from distill_rl.algorithms.distill import Distill
-from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.offline import Offline
 from distill_rl.algorithms.offline_config import OfflineConfig
+from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.evaluation import (
     ALGORITHM_FOLDER,
     POLICY_FOLDER,
@@ -114,7 +114,7 @@ class _Training:
 
     def __init__(
         self,
-        config: DistillConfig | OfflineConfig,
+        config: SearchLoopConfig | OfflineConfig,
         settings: RunSettings,
         run: RunFolder,
         store: CheckpointStore,
@@ -231,11 +231,11 @@ class _Training:
         num_episodes = self._settings.num_evaluation_episodes
         checkpoint = self._store.latest()
         if num_episodes and self._config.env is not None and checkpoint is not None:
-            has_search = isinstance(self._config, DistillConfig)
+            has_search = isinstance(self._config, SearchLoopConfig)
             judged = "the student and of the search" if has_search else "the policy"
             self._progress.note(f"evaluating {num_episodes} episodes of {judged}")
             summary["student_return"] = self._evaluate_student(num_episodes)
-            if isinstance(self._config, DistillConfig):
+            if isinstance(self._config, SearchLoopConfig):
                 search = evaluate_run_search(load_networks(checkpoint), self._config, num_episodes)
                 summary["search_return"] = search.mean_return
         if isinstance(self._config, OfflineConfig):

@@ -4,6 +4,8 @@ import numpy as np
 import torch
 
 from distill_rl.networks.distill_networks import DistillNetworks, LatentNetworks, StudentNetworks
+from distill_rl.networks.offline_networks import OfflineNetworks
+from distill_rl.policies.base import SearchPolicy
 
 
 class TorchSearchPolicy:
@@ -77,8 +79,57 @@ class LatentSearchPolicy(TorchSearchPolicy):
         return after.numpy(), reward.numpy().astype(np.float64), discount.numpy().astype(np.float64)
 
 
-def make_search_policy(networks: StudentNetworks) -> TorchSearchPolicy:
-    """Returns the policy of a search over some networks."""
+class ActorCriticSearchPolicy:
+    """Implements `CriticPolicy` over a policy of any kind and a critic.
+
+    Args:
+      networks: with a critic.
+      num_steps: denoising steps of an action.
+
+    Raises:
+      ValueError: if there is no critic.
+    """
+
+    def __init__(self, networks: OfflineNetworks, num_steps: int):
+        if networks.critic is None:
+            raise ValueError("`networks` must have a critic to search with, got none")
+        self._policy, self._critic = networks.policy, networks.critic
+        self._num_steps = num_steps
+
+    @torch.inference_mode()
+    def act(self, observation: np.ndarray, noise_scale: float, generator: np.random.Generator) -> np.ndarray:
+        """Draws one action for each observation. Shapes `[M, O]` to `[M, A]`, float32."""
+        noise = torch.Generator().manual_seed(int(generator.integers(2**63)))
+        return self._policy.act(_as_tensor(observation), self._num_steps, noise_scale, noise).numpy()
+
+    @torch.inference_mode()
+    def value(self, observation: np.ndarray) -> np.ndarray:
+        """Returns the value of the policy's zero-noise action. Shapes `[M, O]` to `[M]`, float32."""
+        seen = _as_tensor(observation)
+        return self._q_value(seen, self._policy.act(seen, self._num_steps, 0.0)).numpy()
+
+    @torch.inference_mode()
+    def q_value(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
+        """Returns the smallest of the critic's values. Shapes `[M, O]`, `[M, A]` to `[M]`, float32."""
+        return self._q_value(_as_tensor(observation), _as_tensor(action)).numpy()
+
+    def _q_value(self, observation: torch.Tensor, action: torch.Tensor) -> torch.Tensor:
+        smallest: torch.Tensor = self._critic(observation, action).amin(dim=0)
+        return smallest
+
+
+def make_search_policy(networks: StudentNetworks | OfflineNetworks, num_steps: int = 1) -> SearchPolicy:
+    """Returns the policy of a search over some networks.
+
+    Args:
+      networks: of a student of reference sets, or of an actor and its critic.
+      num_steps: denoising steps of an action; a student of reference sets takes 1.
+
+    Raises:
+      ValueError: if they are of an actor without a critic.
+    """
+    if isinstance(networks, OfflineNetworks):
+        return ActorCriticSearchPolicy(networks, num_steps)
     if isinstance(networks, LatentNetworks):
         return LatentSearchPolicy(networks)
     return TorchSearchPolicy(networks)

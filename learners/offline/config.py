@@ -28,6 +28,24 @@ class DatasetConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class ExperienceConfig:
+    """Where learning from one's own steps begins, and how many of them are kept.
+
+    Raises:
+      ValueError: if a field is out of range, naming it, what was expected and what came.
+    """
+
+    replay_capacity: int = 200_000
+    """Steps that all learners keep together, with the candidates of their states."""
+    initial_checkpoint: str | None = None
+    """Run folder, or checkpoint of one, of the same networks (learned from a dataset, say) whose weights,
+    averages and moments of Adam learning goes on from; None starts from nothing."""
+
+    def __post_init__(self) -> None:
+        check_at_least_one("replay_capacity", self.replay_capacity)
+
+
+@dataclasses.dataclass(frozen=True)
 class LearningConfig:
     """What is learned, and how. Actions and noise levels are in units of actions normalised to [-1, 1].
 

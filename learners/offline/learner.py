@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import numpy as np
+import torch
 
 from distill_rl.datasets.store import load_dataset
 from distill_rl.networks.offline_networks import OfflineNetworks
@@ -84,13 +85,32 @@ class OfflineLearner(NetworkLearner):
 
     def _make_trainer(self, networks: OfflineNetworks, seed: int, average_fn: Any) -> OfflineTrainer:
         config = self.config.part(LearningConfig)
-        batch_size = -(-config.batch_size // self._num_ranks)
-        share = dataclasses.replace(
-            config,
-            batch_size=batch_size,
-            num_reference_states=min(batch_size, -(-config.num_reference_states // self._num_ranks)),
-        )
-        policy = networks.policy
-        return OfflineTrainer(
-            policy.observation_size, policy.action_size, share, seed, self._device, average_fn
-        )
+        return make_trainer(networks, config, self._num_ranks, seed, self._device, average_fn)
+
+
+def make_trainer(
+    networks: OfflineNetworks,
+    config: LearningConfig,
+    num_ranks: int,
+    seed: int,
+    device: torch.device,
+    average_fn: Any,
+) -> OfflineTrainer:
+    """Builds the trainer of one of several learners, which takes its part of each batch.
+
+    Args:
+      networks: of the sizes wanted.
+      config: of all learners together.
+      num_ranks: number of learners.
+      seed: of this learner.
+      device: of this learner.
+      average_fn: see `OfflineTrainer`.
+    """
+    batch_size = -(-config.batch_size // num_ranks)
+    share = dataclasses.replace(
+        config,
+        batch_size=batch_size,
+        num_reference_states=min(batch_size, -(-config.num_reference_states // num_ranks)),
+    )
+    policy = networks.policy
+    return OfflineTrainer(policy.observation_size, policy.action_size, share, seed, device, average_fn)

@@ -70,6 +70,32 @@ class OfflineTrainer(NetworkTrainer[TransitionBatch]):
             )
         self._last_good = self._copy_weights()
 
+    def add_statistics(self, observation: np.ndarray) -> None:
+        """Merges observations into the mean and variance by which they are normalised. Shape `[B, O]`."""
+        seen = torch.as_tensor(observation, dtype=torch.float32, device=self.device)
+        for network in self.online.children():
+            network.normalizer.update(seen)
+
+    def start_from(self, state: dict[str, Any]) -> None:
+        """Goes on from what another trainer of the same networks learned, at this one's step sizes.
+
+        Args:
+          state: what `get_state` of the other returned.
+
+        Raises:
+          ValueError: if the networks differ.
+        """
+        try:
+            self._load_weights(state)
+        except (RuntimeError, ValueError) as error:
+            raise ValueError(
+                f"the networks of the checkpoint must be those configured, got {error}"
+            ) from error
+        for group, own in zip(self._optimizer.param_groups, self._parameter_groups()):
+            group["lr"] = own.get("lr", self.config.learning_rate)
+        self.num_updates = int(state["num_updates"])
+        self._last_good = self._copy_weights()
+
     def _make_networks(self) -> Any:
         return OfflineNetworks(*self._sizes, **network_settings(self.config))
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from distill_rl.checks import check_at_least_one, check_choice
 from distill_rl.datasets.offline_dataset import OfflineDataset
-from distill_rl.types import Array
+from distill_rl.types import Array, ReferenceSet
 from learners.offline.config import REWARD_TRANSFORMS
 
 _CHUNK_STEPS = 65_536
@@ -84,6 +84,28 @@ class TransitionSampler:
             next_observation=dataset.next_observations[rows],
             is_terminal=self._is_terminal[index],
         )
+
+
+def last_transitions(reference_set: ReferenceSet) -> TransitionBatch:
+    """Returns the step that was taken in each state of a reference set.
+
+    Args:
+      reference_set: whose `episode_steps` are single steps.
+
+    Raises:
+      ValueError: if it has none, or longer ones.
+    """
+    steps = reference_set.episode_steps
+    if steps is None or steps.reward.shape[1] != 1:
+        got = "none" if steps is None else f"{steps.reward.shape[1]} steps"
+        raise ValueError(f"`episode_steps` must hold one step for each state, got {got}")
+    return TransitionBatch(
+        observation=steps.observation[:, 0],
+        action=steps.action[:, 0],
+        reward=steps.reward[:, 0],
+        next_observation=steps.observation[:, 1],
+        is_terminal=1.0 - steps.discount[:, 0],
+    )
 
 
 def observation_statistics(dataset: OfflineDataset) -> tuple[np.ndarray, np.ndarray]:

@@ -106,3 +106,14 @@ def test_unusable_environment_is_one_clear_error(ray_cluster, env, message):
     config = make_config(num_env_runners=1).environment(env, env_config={})
     with pytest.raises(ValueError, match=message):
         config.build_algo()
+
+
+def test_weights_need_not_follow_every_call(ray_cluster):
+    """Published versions are as far apart as asked for, and the actors have the last one of them."""
+    algorithm = make_config().loop(publish_interval_updates=10).build_algo()
+    algorithm.train()
+    versions = algorithm._gate._published
+    assert len(versions) > 2 and min(np.diff(versions)) >= 10
+    assert algorithm.env_runner._weights_seq_no == versions[-1]
+    assert algorithm.learner_group._learner.trainer.num_updates < versions[-1] + 10
+    algorithm.stop()

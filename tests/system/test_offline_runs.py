@@ -162,6 +162,7 @@ def test_an_evaluation_is_part_of_the_result(ray_cluster):
     judged = algorithm.eval_env_runner_group.local_env_runner.module.get_state()
     learned = learner_weights(algorithm)
     assert_equal({name: np.asarray(judged[name]) for name in learned}, learned)
+    assert_equal(algorithm.get_module().get_state(), learned)
     algorithm.stop()
 
 
@@ -216,6 +217,7 @@ def test_two_learners_share_the_work_and_hold_the_same_weights(ray_cluster, tmp_
         assert draws != other_draws
         algorithm.restore_from_path(str(tmp_path))
         assert algorithm.train()["loop"]["updates"] == 8
+    assert_equal(algorithm.get_module().get_state(), learner_weights(algorithm))
     algorithm.stop()
 
 

@@ -6,6 +6,7 @@ cannot be compared with those of papers; `full` from D4RL's, with the published 
 """
 
 import dataclasses
+import importlib.util
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,10 @@ from distill_rl.checks import check_choice
 from distill_rl.cli.experiments.base import SCALES, Experiment, Row
 from distill_rl.cli.experiments.consistency_rl_results import draw_results, write_table
 from distill_rl.cli.experiments.jobs import in_subprocess, run_jobs
-from distill_rl.cli.experiments.offline_run import OfflineSpec, run_here
+from distill_rl.cli.experiments.offline_run import run_here
+from distill_rl.cli.experiments.offline_spec import OfflineSpec
 from distill_rl.cli.presets import load_preset
+from learners.offline.config import LearningConfig
 
 LABELS = {
     "gaussian_bc": "BC",
@@ -26,6 +29,13 @@ LABELS = {
     "diffusion_ql": "Diffusion-QL",
     "critic_distill": "CriticDistill (ours)",
 }
+BASELINES = {
+    "rllib-bc": "BC (RLlib)",
+    "rllib-cql": "CQL (RLlib)",
+    "rllib-iql": "IQL (RLlib)",
+    "d3rlpy-decision_transformer": "Decision Transformer (d3rlpy)",
+}
+"""Those of other libraries: library and method."""
 _JOB_MODULE = "distill_rl.cli.experiments.offline_run"
 _GYM_TASKS = tuple(
     f"{robot}_{kind}"
@@ -33,6 +43,7 @@ _GYM_TASKS = tuple(
     for kind in ("medium", "medium_replay", "medium_expert")
 )
 _FIRST_SEED = 0
+_SEQUENCES = 64  # of a batch, as published for the Decision Transformer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,9 +59,11 @@ class _Scale:
     has_own_data: bool
     steps: tuple[int, ...]
     num_ablation_seeds: int
+    baselines: tuple[str, ...] = tuple(BASELINES)
+    sequence_learning_rate: float = 1e-4
 
 
-# Of the published updates a two-hundred-and-fiftieth part, hence larger steps, and averages that forget in 20
+# Of the published updates a hundred-and-seventieth part, hence larger steps, and averages that forget in 20
 # updates: values rise through the averaged critic with a time constant of its memory / (1 - discount), and
 # consistency training bootstraps from the averaged policy through every noise level.
 _SMALL_LEARNING = {
@@ -73,17 +86,19 @@ _SCALES = {
         has_own_data=True,
         steps=(2,),
         num_ablation_seeds=1,
+        baselines=(),  # a library takes longer to start than the rest of this scale
     ),
     "small": _Scale(
         tasks=("hopper_medium_replay", "walker2d_medium_replay"),
         num_seeds=3,
-        max_updates=8_000,
+        max_updates=12_000,
         num_evaluations=4,
         num_episodes=10,
         learning=_SMALL_LEARNING,
         has_own_data=True,
         steps=(2, 5, 10),
         num_ablation_seeds=1,
+        sequence_learning_rate=1e-3,
     ),
     "full": _Scale(
         tasks=_GYM_TASKS,
@@ -113,6 +128,8 @@ def offline_specs(scale: str) -> dict[str, OfflineSpec]:
         for task in size.tasks:
             for algorithm, label in LABELS.items():
                 specs[f"{task}-{algorithm}-seed{seed}"] = _spec(size, "methods", label, task, algorithm, seed)
+            for name in size.baselines:
+                specs[f"{task}-{name}-seed{seed}"] = _baseline_spec(size, name, task, seed)
     for seed in range(_FIRST_SEED, _FIRST_SEED + size.num_ablation_seeds):
         for name, (label, algorithm, options) in _ablations(size).items():
             spec = _spec(size, "ablations", label, size.tasks[0], algorithm, seed, options)
@@ -177,8 +194,25 @@ def _spec(
     )
 
 
+def _baseline_spec(size: _Scale, name: str, task: str, seed: int) -> OfflineSpec:
+    """Returns the specification of what another library trains, in place of our cloning of the data."""
+    library, _, method = name.partition("-")
+    spec = _spec(size, "baselines", BASELINES[name], task, "gaussian_bc", seed)
+    shared = dataclasses.asdict(LearningConfig(**spec.learning))
+    names = ("hidden_sizes", "batch_size", "learning_rate", "critic_learning_rate", "critic_ema_decay")
+    learning = {key: shared[key] for key in (*names, "discount")}
+    if library == "d3rlpy":
+        learning = {"batch_size": _SEQUENCES, "learning_rate": size.sequence_learning_rate}
+    return dataclasses.replace(spec, learning=learning, library=library, method=method)
+
+
 def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
     specs = {name: dataclasses.asdict(spec) for name, spec in offline_specs(scale).items()}
+    if importlib.util.find_spec("d3rlpy") is None:
+        left_out = [name for name, spec in specs.items() if spec["library"] == "d3rlpy"]
+        specs = {name: spec for name, spec in specs.items() if name not in left_out}
+        if left_out:
+            note_fn(f"d3rlpy is not installed (`make setup-bench`); without it: {', '.join(left_out)}")
     if scale == "tiny":  # a process takes longer to start than such a run
         return run_jobs(run_here, specs, folder, note_fn)
     return run_jobs(in_subprocess(_JOB_MODULE), specs, folder, note_fn, num_parallel=2)

@@ -1,5 +1,6 @@
 """Tables and figures of offline learning."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,13 @@ from distill_rl.cli.experiments.base import Rows
 from distill_rl.cli.plots import STYLE, TICKS
 
 _COLORS = ("#8a8f98", "#7fb2f0", "#f0b27f", "#1f6fd6", "#d9730d", "#0f8a5f")
+_BASELINE_COLORS = ("#8a8f98", "#b07fd0", "#c94f4f", "#5b9a9a")
 _SELECTIONS = ("final", "online", "offline")
 
 
 def write_table(rows: Rows) -> str:
     """Writes a table of scores for each task, one of the ablations, and notes on what they mean."""
-    methods = [row for row in rows if row["part"] == "methods"]
+    methods = [row for row in rows if row["part"] in ("methods", "baselines")]
     lines: list[str] = []
     for task in dict.fromkeys(row["task"] for row in methods):
         of_task = [row for row in methods if row["task"] == task]
@@ -42,12 +44,14 @@ def split_runs(rows: Rows) -> dict[str, list[list[dict[str, Any]]]]:
     return {label: list(of_label.values()) for label, of_label in runs.items()}
 
 
-def selected(run: Sequence[dict[str, Any]], selection: str) -> dict[str, Any]:
-    """Returns the row of a run that a rule selects: `final`, `online` or `offline`."""
+def selected(run: Sequence[dict[str, Any]], selection: str) -> dict[str, Any] | None:
+    """Returns the row of a run that a rule selects: `final`, `online` or `offline`; None if it cannot."""
     if selection == "final":
         return run[-1]
     if selection == "online":
         return max(run, key=lambda row: row["episode_return"])
+    if any(row["behaviour_loss"] is None for row in run):
+        return None
     return min(run, key=lambda row: row["behaviour_loss"])
 
 
@@ -64,12 +68,16 @@ def _score_lines(rows: Rows) -> list[str]:
     return lines
 
 
-def _score(row: dict[str, Any]) -> float:
-    """Returns the score, or the return where there is no scale."""
+def _score(row: dict[str, Any] | None) -> float:
+    """Returns the score, or the return where there is no scale; NaN for no row."""
+    if row is None:
+        return math.nan
     return row["episode_return"] if row["score"] is None else row["score"]
 
 
 def _spread(values: list[float]) -> str:
+    if any(map(math.isnan, values)):
+        return "-"
     return f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
@@ -79,7 +87,7 @@ def draw_results(rows: Rows, folder: Path) -> list[Path]:
     Returns:
       `scores.png` and `latency.png`.
     """
-    methods = [row for row in rows if row["part"] == "methods"]
+    methods = [row for row in rows if row["part"] in ("methods", "baselines")]
     ablations = [row for row in rows if row["part"] == "ablations"]
     with matplotlib.rc_context(STYLE):
         _draw_scores(methods).savefig(folder / "scores.png")
@@ -97,10 +105,14 @@ def _draw_scores(rows: Rows) -> Figure:
         axis.set_axis_off()
     for axis, task in zip(axes, tasks):
         of_task = [row for row in rows if row["task"] == task]
-        for color, (label, runs) in zip(_COLORS, split_runs(of_task).items()):
+        own = [row for row in of_task if row["part"] == "methods"]
+        others = [row for row in of_task if row["part"] == "baselines"]
+        styles = [(color, "-") for color in _COLORS] + [(color, "--") for color in _BASELINE_COLORS]
+        curves = {**split_runs(own), **split_runs(others)}
+        for (color, style), (label, runs) in zip(styles, curves.items()):
             updates = [row["updates"] for row in runs[0]]
             scores = np.array([[_score(row) for row in run] for run in runs])
-            axis.plot(updates, scores.mean(axis=0), color=color, label=label)
+            axis.plot(updates, scores.mean(axis=0), color=color, ls=style, label=label)
             axis.fill_between(updates, scores.min(axis=0), scores.max(axis=0), color=color, alpha=0.15, lw=0)
         axis.set_title(task.replace("_", " "))
         axis.set_xlabel("updates")

@@ -1,0 +1,38 @@
+"""What a checkpoint knows that another algorithm can go on from."""
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
+
+from distill_rl.policies.loading import find_policy_folder
+
+_ALGORITHM_FOLDER = "algorithm"
+_LEARNER_STATE = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, "state.pkl")
+_TRAINER = "trainer"
+
+
+def read_trainer_state(path: str | Path) -> dict[str, Any]:
+    """Reads the state of the trainer in a checkpoint. Like all of RLlib's, it is pickled: trust its source.
+
+    Args:
+      path: what `save_to_path` of an algorithm wrote, a checkpoint of a run, or a run folder (its latest).
+
+    Returns:
+      What `NetworkTrainer.get_state` returned.
+
+    Raises:
+      ValueError: if there is no checkpoint, or it holds no trainer.
+    """
+    file = Path(path) / _LEARNER_STATE
+    if not file.is_file():
+        file = find_policy_folder(path).parent / _ALGORITHM_FOLDER / _LEARNER_STATE
+    if not file.is_file():
+        raise ValueError(f"`{path}` must hold the checkpoint of an algorithm, got none in it")
+    with file.open("rb") as opened:
+        state = pickle.load(opened)
+    if _TRAINER not in state:
+        raise ValueError(f"`{path}` must hold the checkpoint of a learner of ours, got {sorted(state)}")
+    trainer: dict[str, Any] = state[_TRAINER]
+    return trainer

@@ -1,0 +1,71 @@
+"""The actor-critic methods of offline learning on the loop: they learn from what their actors do."""
+
+from typing import Any
+
+from distill_rl.algorithms.distill import Distill
+from distill_rl.algorithms.initial_checkpoint import read_trainer_state
+from distill_rl.algorithms.online_config import (
+    OnlineConfig,
+    OnlineConsistencyACConfig,
+    OnlineCriticDistillConfig,
+    OnlineDiffusionQLConfig,
+)
+from learners.offline.config import ExperienceConfig
+
+
+class Online(Distill):
+    """The loop of `Distill` with a critic in place of a simulator.
+
+    Env runners improve on the policy by the critic's values of its samples, and act; what they did goes to
+    the learner with the reference sets. Learning starts from nothing, or from a checkpoint of the same method
+    on a dataset (`initial_checkpoint`).
+    """
+
+    @classmethod
+    def get_default_config(cls) -> OnlineConfig:
+        """Returns the default configuration."""
+        return OnlineConfig()
+
+    def setup(self, config: OnlineConfig) -> None:
+        """Checks environment and checkpoint in this process, then starts actors and learners.
+
+        Raises:
+          ValueError: if the environment is unknown or has no bounded continuous actions, or there is no such
+            checkpoint, or it is of other networks.
+        """
+        initial_checkpoint = self.config.part(ExperienceConfig).initial_checkpoint
+        state = None if initial_checkpoint is None else read_trainer_state(initial_checkpoint)
+        super().setup(config)
+        if state is not None:
+            self._start_from(state)
+
+    def _start_from(self, state: dict[str, Any]) -> None:
+        self.learner_group.foreach_learner(lambda learner: learner.start_from(state))
+        self._publish_now()
+
+
+class OnlineConsistencyAC(Online):
+    """See `OnlineConsistencyACConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> OnlineConfig:
+        """Returns the default configuration."""
+        return OnlineConsistencyACConfig()
+
+
+class OnlineDiffusionQL(Online):
+    """See `OnlineDiffusionQLConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> OnlineConfig:
+        """Returns the default configuration."""
+        return OnlineDiffusionQLConfig()
+
+
+class OnlineCriticDistill(Online):
+    """See `OnlineCriticDistillConfig`."""
+
+    @classmethod
+    def get_default_config(cls) -> OnlineConfig:
+        """Returns the default configuration."""
+        return OnlineCriticDistillConfig()
