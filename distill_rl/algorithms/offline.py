@@ -86,7 +86,7 @@ class Offline(Algorithm):
         return result
 
     def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> OfflineModule:
-        """Returns the averaged networks: those of the learner in this process, or a copy of a remote one's."""
+        """Returns the averaged networks: those of the learner in this process, or a copy of a remote's."""
         if self.learner_group.is_local:
             held: OfflineModule = self.learner_group._learner.module[module_id]
             return held

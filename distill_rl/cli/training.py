@@ -264,11 +264,16 @@ def _ray(folder: Path) -> Iterator[None]:
         ray.shutdown()
 
 
-def start_ray() -> None:
-    """Starts Ray on this machine, for this process and those it makes; quiet, without a dashboard."""
+def start_ray(num_cpus: int | None = None) -> None:
+    """Starts Ray on this machine, for this process and those it makes; quiet, without a dashboard.
+
+    Args:
+      num_cpus: cores that Ray shares out; None for those of the machine.
+    """
     env_vars = {name: os.environ[name] for name in _WORKER_ENV_VARS if name in os.environ}
     logging.getLogger("ray").setLevel(logging.ERROR)
     ray.init(
+        num_cpus=num_cpus,
         runtime_env={"env_vars": env_vars},
         include_dashboard=False,
         logging_level=logging.ERROR,

@@ -17,7 +17,7 @@ from distill_rl.cli.experiments.base import SCALES, Experiment, Row
 from distill_rl.cli.experiments.consistency_rl_results import draw_results, write_table
 from distill_rl.cli.experiments.jobs import in_subprocess, run_jobs
 from distill_rl.cli.experiments.offline_run import run_here
-from distill_rl.cli.experiments.offline_spec import OfflineSpec
+from distill_rl.cli.experiments.offline_spec import CONTEXT_STEPS, OfflineSpec
 from distill_rl.cli.presets import load_preset
 from learners.offline.config import LearningConfig
 
@@ -29,6 +29,10 @@ LABELS = {
     "diffusion_ql": "Diffusion-QL",
     "critic_distill": "CriticDistill (ours)",
 }
+OTHER_ACTING = {
+    "critic_distill": {"CriticDistill (ours), one of 50": {"num_action_candidates": 50, "noise_scale": 1.0}}
+}
+"""What is judged in more than one way: ours also by the rule that the published methods act by."""
 BASELINES = {
     "rllib-bc": "BC (RLlib)",
     "rllib-cql": "CQL (RLlib)",
@@ -191,6 +195,7 @@ def _spec(
         evaluation_updates=max_updates // size.num_evaluations,
         num_episodes=size.num_episodes,
         learning=learning,
+        other_acting=OTHER_ACTING.get(algorithm, {}),
     )
 
 
@@ -202,6 +207,13 @@ def _baseline_spec(size: _Scale, name: str, task: str, seed: int) -> OfflineSpec
     names = ("hidden_sizes", "batch_size", "learning_rate", "critic_learning_rate", "critic_ema_decay")
     learning = {key: shared[key] for key in (*names, "discount")}
     if library == "d3rlpy":
+        # As many steps drawn as by the others, in sequences.
+        factor = _SEQUENCES * CONTEXT_STEPS // learning["batch_size"]
+        spec = dataclasses.replace(
+            spec,
+            max_updates=spec.max_updates // factor,
+            evaluation_updates=spec.evaluation_updates // factor,
+        )
         learning = {"batch_size": _SEQUENCES, "learning_rate": size.sequence_learning_rate}
     return dataclasses.replace(spec, learning=learning, library=library, method=method)
 

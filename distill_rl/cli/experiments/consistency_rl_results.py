@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from distill_rl.cli.experiments.base import Rows
 from distill_rl.cli.plots import STYLE, TICKS
 
-_COLORS = ("#8a8f98", "#7fb2f0", "#f0b27f", "#1f6fd6", "#d9730d", "#0f8a5f")
+_COLORS = ("#8a8f98", "#7fb2f0", "#f0b27f", "#1f6fd6", "#d9730d", "#0f8a5f", "#0a5c3f")
 _BASELINE_COLORS = ("#8a8f98", "#b07fd0", "#c94f4f", "#5b9a9a")
 _SELECTIONS = ("final", "online", "offline")
 

@@ -1,5 +1,6 @@
 """The Decision Transformer of d3rlpy (`make setup-bench`)."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import d3rlpy
@@ -9,12 +10,12 @@ import numpy as np
 from actors.evaluation import EvaluationResult
 from actors.stepping import step_env
 from distill_rl.cli.experiments.offline_contenders import time_actions
-from distill_rl.cli.experiments.offline_spec import OfflineSpec
+from distill_rl.cli.experiments.offline_spec import CONTEXT_STEPS, OfflineSpec
 from distill_rl.datasets.offline_dataset import OfflineDataset
 from distill_rl.datasets.scores import find_reference
+from learners.offline.transitions import observation_statistics
 
 _REWARD_SCALE = 1e-3
-_CONTEXT_STEPS = 20
 
 
 class DecisionTransformerOffline:
@@ -36,6 +37,7 @@ class DecisionTransformerOffline:
         if reference is None:
             raise ValueError("`dataset` must have reference scores, whose expert sets the return to aim at")
         d3rlpy.seed(spec.seed)
+        mean, var = observation_statistics(dataset)
         self._target_return = reference.high
         self._steps = d3rlpy.dataset.MDPDataset(
             observations=np.asarray(dataset.observations),
@@ -47,7 +49,7 @@ class DecisionTransformerOffline:
         self._batch_size = spec.learning["batch_size"]
         self._model = d3rlpy.algos.DecisionTransformerConfig(
             batch_size=self._batch_size,
-            context_size=_CONTEXT_STEPS,
+            context_size=CONTEXT_STEPS,
             learning_rate=spec.learning["learning_rate"],
             optim_factory=d3rlpy.optimizers.AdamWFactory(weight_decay=1e-4, clip_grad_norm=0.25),
             num_heads=1,
@@ -58,7 +60,7 @@ class DecisionTransformerOffline:
             activation_type="relu",
             position_encoding_type=d3rlpy.PositionEncodingType.SIMPLE,
             max_timestep=int(np.diff([0, *dataset.episode_ends]).max()) + 1_000,
-            observation_scaler=d3rlpy.preprocessing.StandardObservationScaler(),
+            observation_scaler=d3rlpy.preprocessing.StandardObservationScaler(mean=mean, std=np.sqrt(var)),
             reward_scaler=d3rlpy.preprocessing.MultiplyRewardScaler(_REWARD_SCALE),
         ).create(device="cpu:0")
         self._model.build_with_dataset(self._steps)
@@ -67,9 +69,13 @@ class DecisionTransformerOffline:
         """Makes updates; returns the mean squared error of actions."""
         losses = []
         for _ in range(num_updates):
-            batch = self._steps.sample_trajectory_batch(self._batch_size, _CONTEXT_STEPS)
+            batch = self._steps.sample_trajectory_batch(self._batch_size, CONTEXT_STEPS)
             losses.append(self._model.update(batch)["loss"])
         return float(np.mean(losses))
+
+    def policy(self, acting: Mapping[str, Any]) -> "DecisionTransformerOffline":
+        """Returns itself; there is no other way to act."""
+        return self
 
     def evaluate(self, envs: list[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
         """Runs whole episodes, one after the other."""
@@ -81,7 +87,7 @@ class DecisionTransformerOffline:
     def time_action(self) -> float:
         """Returns cpu-milliseconds of one action for one state, with a context as in training."""
         actor, observation = self._actor(), np.zeros(self._steps.dataset_info.observation_signature.shape[0])
-        for _ in range(_CONTEXT_STEPS):
+        for _ in range(CONTEXT_STEPS):
             actor.predict(observation, 0.0)
         return time_actions(lambda: actor.predict(observation, 0.0))
 

@@ -1,6 +1,8 @@
 """What learns from a dataset, seen alike; methods of other libraries are in modules of their own."""
 
+import dataclasses
 import time
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import gymnasium as gym
@@ -19,6 +21,18 @@ from learners.offline.transitions import TransitionSampler, observation_statisti
 _NUM_TIMED_ACTIONS = 200
 
 
+class OfflinePolicy(Protocol):
+    """Acts."""
+
+    def evaluate(self, envs: list[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
+        """Runs whole episodes."""
+        ...
+
+    def time_action(self) -> float:
+        """Returns cpu-milliseconds of one action for one state."""
+        ...
+
+
 class OfflineContender(Protocol):
     """Learns from the dataset it was built with."""
 
@@ -26,12 +40,8 @@ class OfflineContender(Protocol):
         """Makes updates; returns the mean loss of cloning the data, if there is one."""
         ...
 
-    def evaluate(self, envs: list[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
-        """Runs whole episodes of what was learned so far."""
-        ...
-
-    def time_action(self) -> float:
-        """Returns cpu-milliseconds of one action for one state."""
+    def policy(self, acting: Mapping[str, Any]) -> "OfflinePolicy":
+        """Returns what was learned so far, acting with other settings than those it was specified with."""
         ...
 
     def close(self) -> None:
@@ -60,7 +70,27 @@ def make_contender(spec: OfflineSpec, dataset: OfflineDataset) -> OfflineContend
     raise ValueError(f"`library` must be distill_rl, rllib or d3rlpy, got {spec.library!r}")
 
 
-def time_actions(act_fn: Any) -> float:
+class StatelessPolicy:
+    """Acts on observations alone.
+
+    Args:
+      act_fn: observations `[M, O]` to actions `[M, A]`.
+      observation: one, to time an action with. Shape `[1, O]`.
+    """
+
+    def __init__(self, act_fn: Callable[[np.ndarray], np.ndarray], observation: np.ndarray):
+        self._act_fn, self._observation = act_fn, observation
+
+    def evaluate(self, envs: list[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
+        """Runs whole episodes."""
+        return evaluate_policy(self._act_fn, envs, num_episodes, seed)
+
+    def time_action(self) -> float:
+        """Returns cpu-milliseconds of one action for one state."""
+        return time_actions(lambda: self._act_fn(self._observation))
+
+
+def time_actions(act_fn: Callable[[], Any]) -> float:
     """Returns the mean cpu-milliseconds of a call, after one that does not count."""
     act_fn()
     start = time.process_time()
@@ -89,17 +119,12 @@ class _OwnMethod:
             losses.append(self._trainer.update(batch)["behaviour_loss"])
         return float(np.mean(losses))
 
-    def evaluate(self, envs: list[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
-        return evaluate_policy(self._policy().act, envs, num_episodes, seed)
-
-    def time_action(self) -> float:
-        policy = self._policy()
-        return time_actions(lambda: policy.act(self._observation))
+    def policy(self, acting: Mapping[str, Any]) -> StatelessPolicy:
+        averaged = self._trainer.ema
+        config = dataclasses.replace(self._config, **acting)
+        metadata = {"acting": acting_settings(config)}
+        policy = LoadedPolicy(averaged.policy, metadata, critic=averaged.critic)
+        return StatelessPolicy(policy.act, self._observation)
 
     def close(self) -> None:
         pass
-
-    def _policy(self) -> LoadedPolicy:
-        averaged = self._trainer.ema
-        metadata = {"acting": acting_settings(self._config)}
-        return LoadedPolicy(averaged.policy, metadata, critic=averaged.critic)

@@ -34,7 +34,8 @@ def train_offline(spec: OfflineSpec) -> list[Row]:
     """Trains and evaluates along the way.
 
     Returns:
-      One row for each evaluation: `updates`, `train_sec` (cpu-seconds of updates alone), `behaviour_loss`
+      One row for each evaluation and way of acting: `updates`, `train_sec` (cpu-seconds of updates alone),
+      `behaviour_loss`
       (mean since the last row; None where there is none), `episode_return`, `score` on D4RL's scale,
       `action_msec` (cpu-milliseconds for one action of one state), and the specification's own fields.
     """
@@ -43,7 +44,7 @@ def train_offline(spec: OfflineSpec) -> list[Row]:
     reference = find_reference(dataset.metadata)
     contender = make_contender(spec, dataset)
     envs = [make_env(spec.env) for _ in range(min(spec.num_episodes, _MAX_ENVS))]
-    own = {name: getattr(spec, name) for name in ("part", "label", "task", "dataset", "seed")}
+    own = {name: getattr(spec, name) for name in ("part", "task", "dataset", "seed")}
     rows: list[Row] = []
     train_sec, machine = 0.0, describe_machine()
     try:
@@ -51,20 +52,23 @@ def train_offline(spec: OfflineSpec) -> list[Row]:
             start = time.process_time()
             loss = contender.learn(spec.evaluation_updates)
             train_sec += time.process_time() - start
-            result = contender.evaluate(envs, spec.num_episodes, spec.seed)
-            score = None if reference is None else normalized_score(result.mean_return, reference)
-            rows.append(
-                {
-                    **own,
-                    "updates": updates,
-                    "train_sec": train_sec,
-                    "behaviour_loss": loss,
-                    "episode_return": result.mean_return,
-                    "score": score,
-                    "action_msec": contender.time_action(),
-                    "machine": machine,
-                }
-            )
+            for label, acting in {spec.label: {}, **spec.other_acting}.items():
+                policy = contender.policy(acting)
+                result = policy.evaluate(envs, spec.num_episodes, spec.seed)
+                score = None if reference is None else normalized_score(result.mean_return, reference)
+                rows.append(
+                    {
+                        **own,
+                        "label": label,
+                        "updates": updates,
+                        "train_sec": train_sec,
+                        "behaviour_loss": loss,
+                        "episode_return": result.mean_return,
+                        "score": score,
+                        "action_msec": policy.time_action(),
+                        "machine": machine,
+                    }
+                )
     finally:
         contender.close()
         for env in envs:

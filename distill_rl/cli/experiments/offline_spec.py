@@ -4,6 +4,9 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+CONTEXT_STEPS = 20
+"""Steps that a sequence model sees. Source: Chen et al. (2021), "Decision transformer", Table 9."""
+
 
 @dataclasses.dataclass(frozen=True)
 class OfflineSpec:
@@ -22,6 +25,8 @@ class OfflineSpec:
       learning: fields of `LearningConfig`; for other libraries, what their module says.
       library: `distill_rl`, `rllib` or `d3rlpy`.
       method: of the other libraries.
+      other_acting: further labels, with the fields of `LearningConfig` about acting that differ: what was
+        trained once is judged in each of these ways. Of our methods only.
     """
 
     part: str
@@ -36,3 +41,4 @@ class OfflineSpec:
     learning: Mapping[str, Any]
     library: str = "distill_rl"
     method: str | None = None
+    other_acting: Mapping[str, Mapping[str, Any]] = dataclasses.field(default_factory=dict)

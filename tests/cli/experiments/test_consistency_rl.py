@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from distill_rl.cli.experiments.consistency_rl import LABELS, offline_specs
+from distill_rl.cli.experiments.consistency_rl import LABELS, OTHER_ACTING, offline_specs
 from distill_rl.cli.experiments.consistency_rl_results import selected, split_runs, write_table
 from distill_rl.cli.reproduce import reproduce
 from distill_rl.datasets.offline_dataset import OfflineDataset
@@ -36,7 +36,10 @@ def test_every_method_and_ablation_runs(own_data, tmp_path):
     notes = []
     paths = reproduce("consistency_rl", "tiny", tmp_path / "out", notes.append)
     rows = json.loads(paths[0].read_text())
-    assert {row["label"] for row in rows if row["part"] == "methods"} == set(LABELS.values())
+    assert {row["label"] for row in rows if row["part"] == "methods"} == {
+        *LABELS.values(),
+        *OTHER_ACTING["critic_distill"],
+    }
     assert sum("LN-ResNet" in row["label"] for row in rows) == 4
     assert all(np.isfinite(row["score"]) and row["train_sec"] > 0 for row in rows)
     assert [row["updates"] for row in rows[:2]] == [2, 4]

@@ -99,9 +99,8 @@ def test_rllib_is_given_the_transitions(tmp_path):
     assert np.flatnonzero(table["truncateds"]).tolist() == last
 
 
-def test_returns_span_a_thousand_for_iql():
-    dataset = make_dataset()
-    assert iql_reward_scale(dataset) == pytest.approx(1_000.0 / (60.0 - 10.0))
+def test_returns_span_three_thousand_for_iql():
+    assert iql_reward_scale(make_dataset()) == pytest.approx(3_000.0 / (60.0 - 10.0))
 
 
 def test_an_unknown_library_is_refused():
