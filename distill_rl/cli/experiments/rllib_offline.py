@@ -29,7 +29,7 @@ from distill_rl.envs import make_env
 from learners.offline.transitions import observation_statistics
 
 _NUM_CPUS = 8
-"""Ray Data's pipeline waits for itself, for ever, where there are fewer than its actors and readers ask for."""
+"""Where there are fewer than its actors and readers ask for, the pipeline of Ray Data waits for itself."""
 _IQL_RETURN_RANGE = 3.0 * 1_000.0
 _CQL_CLONING_SHARE = 0.04
 

@@ -1,0 +1,1 @@
+"""Learning generative models of trajectories."""
