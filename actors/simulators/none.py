@@ -20,7 +20,7 @@ class NoSimulator:
         self.action_size = env.action_space.shape[0]
         self.control_timestep_sec: float | None = None
         self.num_steps = 0
-        self.description = "no simulator: the operator simulates nothing"
+        self.description = "none, the operator simulates nothing"
 
     def snapshot(self, env: gym.Env) -> np.ndarray:
         """Returns nothing. Shape `[0]`."""

@@ -3,14 +3,12 @@
 from typing import Any
 
 from distill_rl.algorithms.distill import Distill
-from distill_rl.algorithms.initial_checkpoint import read_trainer_state
 from distill_rl.algorithms.online_config import (
     OnlineConfig,
     OnlineConsistencyACConfig,
     OnlineCriticDistillConfig,
     OnlineDiffusionQLConfig,
 )
-from learners.offline.config import ExperienceConfig
 
 
 class Online(Distill):
@@ -33,8 +31,7 @@ class Online(Distill):
           ValueError: if the environment is unknown or has no bounded continuous actions, or there is no such
             checkpoint, or it is of other networks.
         """
-        initial_checkpoint = self.config.part(ExperienceConfig).initial_checkpoint
-        state = None if initial_checkpoint is None else read_trainer_state(initial_checkpoint)
+        state = self.config.read_initial_state()
         super().setup(config)
         if state is not None:
             self._start_from(state)

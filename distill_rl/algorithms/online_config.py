@@ -6,6 +6,7 @@ from typing import Any, Self
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from actors.operators.config import OperatorConfig
+from distill_rl.algorithms.initial_checkpoint import read_trainer_state
 from distill_rl.algorithms.offline_config import (
     LEARNING_INSTEAD,
     ConsistencyACConfig,
@@ -85,6 +86,24 @@ class OnlineConfig(SearchLoopConfig):
     def num_history_steps(self) -> int:
         """Real steps that go with each reference set: the one taken in its state."""
         return 1
+
+    def check_env(self) -> None:
+        """Checks that the environment can be built, and that the checkpoint to start from can be read.
+
+        Raises:
+          ValueError: if one of them cannot.
+        """
+        super().check_env()
+        self.read_initial_state()
+
+    def read_initial_state(self) -> dict[str, Any] | None:
+        """Returns the trainer's state of the checkpoint to start from, if there is one.
+
+        Raises:
+          ValueError: if it cannot be read.
+        """
+        path = self.part(ExperienceConfig).initial_checkpoint
+        return None if path is None else read_trainer_state(path)
 
     def make_networks(self, observation_size: int, action_size: int) -> OfflineNetworks:
         """Builds what the actors search with.

@@ -9,6 +9,7 @@ import gymnasium as gym
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig, OperatorChoice, OperatorConfig
 from actors.operators.registry import find_operator, make_operator
+from actors.policy_runner import make_config_env
 from actors.runner import SearchEnvRunner
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.options import build_part
@@ -116,6 +117,14 @@ class SearchLoopConfig(SectionedConfig):
     def num_history_steps(self) -> int:
         """Real steps that go with each reference set; 0 for none."""
         raise NotImplementedError
+
+    def check_env(self) -> None:
+        """Checks that the environment can be built.
+
+        Raises:
+          ValueError: if it cannot.
+        """
+        make_config_env(self).close()
 
     def make_networks(self, observation_size: int, action_size: int) -> Any:
         """Builds what the actors search with, small: to check what needs no learned weights.

@@ -13,7 +13,6 @@ from typing import Any
 import ray
 from rich.console import Console
 
-from actors.policy_runner import make_config_env
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.offline import Offline
 from distill_rl.algorithms.offline_config import OfflineConfig
@@ -89,10 +88,7 @@ def run_training(
       TrainingError: if training failed.
     """
     config, settings = build_config(sections)
-    if isinstance(config, OfflineConfig):
-        config.check_env()
-    else:
-        make_config_env(config).close()
+    config.check_env()
     run = RunFolder(folder)
     store = CheckpointStore(run.checkpoints_folder, settings.num_checkpoints)
     checkpoint = None

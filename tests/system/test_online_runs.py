@@ -201,6 +201,10 @@ def test_a_run_of_the_driver(tmp_path):
     assert np.isfinite(first["student_return"]) and np.isfinite(first["search_return"])
     assert evaluate_path(tmp_path / "first", 1, with_search=True)["search"].mean_return > 0
     sections["learning"]["initial_checkpoint"] = str(tmp_path / "first")
+    with pytest.raises(ValueError, match="must hold a policy"):
+        missing = sections["learning"] | {"initial_checkpoint": str(tmp_path / "nowhere")}
+        run_training(sections | {"learning": missing}, tmp_path / "third", console=console)
+    assert not (tmp_path / "third").exists()
     second = run_training(sections, tmp_path / "second", console=console).summary
     assert second["updates"] == first["updates"] == 3
     assert read_trainer_state(tmp_path / "second")["num_updates"] == 6
