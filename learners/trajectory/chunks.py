@@ -34,8 +34,8 @@ class ChunkSampler:
       dataset: with at least one step.
       num_steps: `T`, actions of a sequence.
       discount: of one step.
-      termination_penalty: added to the reward of steps that terminate an episode. Source: Janner et al.
-        (2022), "Planning with diffusion", whose released code has -100.
+      termination_penalty: taken off the reward of steps that terminate an episode. Source: Janner et al.
+        (2022), "Planning with diffusion", whose released code has 100.
       rank: of the learner among those that share the work, which draws from every `num_ranks`-th step.
       num_ranks: number of those learners.
 
@@ -56,7 +56,7 @@ class ChunkSampler:
         if len(dataset) < num_ranks:
             raise ValueError(f"`dataset` must have {num_ranks} steps or more, got {len(dataset)}")
         self._dataset, self.num_steps = dataset, num_steps
-        rewards = np.asarray(dataset.rewards, np.float32) + termination_penalty * np.asarray(
+        rewards = np.asarray(dataset.rewards, np.float32) - termination_penalty * np.asarray(
             dataset.terminals
         )
         penalised = dataclasses.replace(dataset, rewards=rewards.astype(np.float32))

@@ -38,6 +38,7 @@ _TASKS = [
     "reacher",
     "cartpole_swingup_latent",
     "cheetah_run_latent",
+    *(f"{task}_online" for task in ("half_cheetah", "hopper", "walker2d")),
     *(
         f"{task}_{kind}"
         for task in ("half_cheetah", "hopper", "walker2d")
@@ -147,6 +148,16 @@ def test_what_searches_has_the_other_base(offline_folder):
     assert load_preset("searching") == {"search": {"a": 0}, "loop": {"x": 1}}
     sections = load_preset("task", overrides=["run.algorithm=distill"])
     assert sections["search"] == {"a": 0} and sections["learning"] == {"d": 3, "e": 4, "f": 4, "g": 4}
+
+
+def test_what_learns_from_its_own_steps_has_a_third_base(offline_folder):
+    """Chosen by the algorithm, in the preset or in an override; it is no preset itself."""
+    (offline_folder / "base_online.yaml").write_text("loop: {z: 2}\n")
+    (offline_folder / "acting.yaml").write_text("run: {algorithm: online_diffusion_ql}\n")
+    assert load_preset("acting") == {"loop": {"z": 2}, "run": {"algorithm": "online_diffusion_ql"}}
+    sections = load_preset("task", overrides=["run.algorithm=online_consistency_ac"])
+    assert sections["loop"] == {"z": 2} and "search" not in sections
+    assert preset_names() == ["acting", "task"]
 
 
 def test_what_was_resolved_with_an_algorithm_is_a_preset(tmp_path):

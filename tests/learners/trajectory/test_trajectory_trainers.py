@@ -177,7 +177,7 @@ def make_dataset():
 
 def test_sequences_stay_in_their_episode():
     """The last action is repeated; returns to go are discounted, penalised, and of mean 0 and scale 1."""
-    sampler = ChunkSampler(make_dataset(), num_steps=3, discount=0.5, termination_penalty=-10.0)
+    sampler = ChunkSampler(make_dataset(), num_steps=3, discount=0.5, termination_penalty=10.0)
     batch = sampler.sample(200, np.random.default_rng(0))
     row = batch.observation[:, 0].astype(int)
     ends = np.where(row < 4, 3, 6)
