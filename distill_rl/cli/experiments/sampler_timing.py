@@ -34,43 +34,45 @@ _STUDENT_SIGMAS = (3.0, 0.6, 0.1)
 
 @dataclasses.dataclass(frozen=True)
 class _Scale:
-    """Channels of the levels of the network, and how often each sampler takes its turn."""
+    """Channels of the levels of the network, how often each sampler takes its turn, and for how long."""
 
     level_sizes: tuple[int, ...]
     num_repeats: int
+    min_sec: float
 
 
 _SCALES = {
-    "tiny": _Scale((8, 16, 32), 1),
-    "small": _Scale((128, 256, 512), 5),
-    "full": _Scale((512, 1024, 2048), 5),
+    "tiny": _Scale((8, 16, 32), 1, 0.0),
+    "small": _Scale((128, 256, 512), 5, 0.5),
+    "full": _Scale((512, 1024, 2048), 5, 0.5),
 }
 
 
-def time_samplers(level_sizes: tuple[int, ...], num_repeats: int) -> list[Row]:
+def time_samplers(level_sizes: tuple[int, ...], num_repeats: int, min_sec: float) -> list[Row]:
     """Times every sampler on one state, by turns.
 
     Args:
       level_sizes: channels of the levels.
       num_repeats: turns of each sampler.
+      min_sec: each turn calls its sampler until so many seconds have passed, at least once.
 
     Returns:
-      A row for each: `sampler`, `num_evaluations` of the network, `action_sec` (seconds, or those of the
-      graphics processor where there is one, of each turn), `speed_up` over the teacher in each turn.
+      A row for each: `sampler`, `num_evaluations` of the network, `action_sec` of each turn (cpu-seconds, or
+      those of the clock on a graphics processor), `speed_up` over the teacher in each turn.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
     calls = _Calls()
     samplers = _make_samplers(level_sizes, device, calls)
-    for sampler in samplers.values():
-        sampler()
-    seconds: dict[str, list[float]] = {name: [] for name in samplers}
     evaluations: dict[str, int] = {}
+    for name, sampler in samplers.items():
+        calls.count = 0
+        sampler()
+        evaluations[name] = calls.count
+    seconds: dict[str, list[float]] = {name: [] for name in samplers}
     for _ in range(num_repeats):
         for name, sampler in samplers.items():
-            calls.count = 0
-            seconds[name].append(_time(sampler, device))
-            evaluations[name] = calls.count
+            seconds[name].append(_time(sampler, device, min_sec))
     reference = np.array(seconds[TEACHER])
     return [
         {
@@ -134,14 +136,19 @@ def _make_samplers(
     }
 
 
-def _time(sampler: Callable[[], torch.Tensor], device: torch.device) -> float:
-    if device.type == "cuda":
+def _time(sampler: Callable[[], torch.Tensor], device: torch.device, min_sec: float) -> float:
+    """Returns seconds of a call: those of the clock on a graphics processor, cpu-seconds without one."""
+    is_cuda = device.type == "cuda"
+    clock = time.perf_counter if is_cuda else time.process_time
+    if is_cuda:
         torch.cuda.synchronize()
-    start = time.perf_counter()
-    sampler()
-    if device.type == "cuda":
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    start, num_calls = clock(), 0
+    while num_calls == 0 or clock() - start < min_sec:
+        sampler()
+        num_calls += 1
+        if is_cuda:
+            torch.cuda.synchronize()
+    return (clock() - start) / num_calls
 
 
 def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
@@ -149,7 +156,9 @@ def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
     specs = {"timing": dataclasses.asdict(_SCALES[scale])}
 
     def run_job(spec: Any, job_folder: Path) -> None:
-        save_result(job_folder, spec, time_samplers(tuple(spec["level_sizes"]), spec["num_repeats"]))
+        save_result(
+            job_folder, spec, time_samplers(tuple(spec["level_sizes"]), spec["num_repeats"], spec["min_sec"])
+        )
 
     return run_jobs(run_job, specs, folder, note_fn)
 
