@@ -126,12 +126,17 @@ def _draw_scores(rows: Rows) -> Figure:
 def _draw_latency(rows: Rows) -> Figure:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axis = figure.subplots()
-    for index, (label, runs) in enumerate(split_runs(rows).items()):
+    costs = {}
+    for label, runs in split_runs(rows).items():
         action = float(np.median([row["action_msec"] for run in runs for row in run]))
-        training = float(np.mean([run[-1]["train_sec"] for run in runs]))
-        color = _COLORS[index % len(_COLORS)]
-        axis.scatter([training], [action], color=color, s=36)
-        axis.annotate(label, (training, action), xytext=(5, 3), textcoords="offset points", fontsize=8)
+        costs[label] = float(np.mean([run[-1]["train_sec"] for run in runs])), action
+    middle = max(training for training, _ in costs.values()) / 2.0
+    for index, (label, point) in enumerate(costs.items()):
+        axis.scatter(*point, color=_COLORS[index % len(_COLORS)], s=36)
+        # Neighbours, which differ in the method alone, above and below; away from the edge of the figure.
+        side, alignment = (-6, "right") if point[0] > middle else (6, "left")
+        offset = (side, -10 if index % 2 else 4)
+        axis.annotate(label, point, xytext=offset, textcoords="offset points", ha=alignment, fontsize=8)
     axis.set_title("What a method costs")
     axis.set_xlabel("training (cpu-seconds)")
     axis.set_ylabel("one action (cpu-milliseconds)")
