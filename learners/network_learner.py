@@ -10,7 +10,8 @@ from ray.rllib.utils.metrics import ALL_MODULES, NUM_ENV_STEPS_TRAINED, NUM_ENV_
 
 from learners.network_trainer import NetworkTrainer
 
-_TRAINER = "trainer"
+TRAINER = "trainer"
+"""Name of the trainer's state in that of a learner."""
 
 
 class NetworkLearner(TorchLearner):
@@ -60,16 +61,16 @@ class NetworkLearner(TorchLearner):
     ) -> dict[str, Any]:
         """Returns RLlib's state and the trainer's."""
         state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component(_TRAINER, components, not_components):
-            state[_TRAINER] = self.trainer.get_state()
+        if self._check_component(TRAINER, components, not_components):
+            state[TRAINER] = self.trainer.get_state()
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores a state. Weights always apply: RLlib would keep its own against older ones."""
         self._weights_seq_no = 0
         super().set_state(state)
-        if _TRAINER in state:
-            self.trainer.set_state(state[_TRAINER])
+        if TRAINER in state:
+            self.trainer.set_state(state[TRAINER])
             if self._rank > 0:  # RLlib saves the first learner's draws, which the others must not repeat
                 self.trainer.reseed(self._seeds(self.trainer.num_updates)[1])
         self._weights_seq_no = self.trainer.num_updates

@@ -7,10 +7,12 @@ from typing import Any
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
 
 from distill_rl.policies.loading import find_policy_folder
+from learners.network_learner import TRAINER
 
-_ALGORITHM_FOLDER = "algorithm"
+ALGORITHM_FOLDER = "algorithm"
+"""What an algorithm writes lies here in a checkpoint of a run."""
+
 _LEARNER_STATE = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, "state.pkl")
-_TRAINER = "trainer"
 
 
 def read_trainer_state(path: str | Path) -> dict[str, Any]:
@@ -27,12 +29,12 @@ def read_trainer_state(path: str | Path) -> dict[str, Any]:
     """
     file = Path(path) / _LEARNER_STATE
     if not file.is_file():
-        file = find_policy_folder(path).parent / _ALGORITHM_FOLDER / _LEARNER_STATE
+        file = find_policy_folder(path).parent / ALGORITHM_FOLDER / _LEARNER_STATE
     if not file.is_file():
         raise ValueError(f"`{path}` must hold the checkpoint of an algorithm, got none in it")
     with file.open("rb") as opened:
         state = pickle.load(opened)
-    if _TRAINER not in state:
+    if TRAINER not in state:
         raise ValueError(f"`{path}` must hold the checkpoint of a learner of ours, got {sorted(state)}")
-    trainer: dict[str, Any] = state[_TRAINER]
+    trainer: dict[str, Any] = state[TRAINER]
     return trainer

@@ -60,6 +60,9 @@ class SearchLoopConfig(SectionedConfig):
     * `search`: `OperatorChoice`, the settings of the operator it names, and `ActingConfig`: how actors search
       and act;
     * `loop`: `LoopConfig`, how actors and learners keep in step.
+
+    Subclasses say what networks there are, how many reference sets are kept, and which real steps go with
+    them.
     """
 
     sections: ClassVar[dict[str, tuple[type, ...]]] = {"search": _SEARCH_PARTS, "loop": (LoopConfig,)}

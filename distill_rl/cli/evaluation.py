@@ -9,6 +9,7 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT
 
 from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
 from actors.policy_runner import make_config_env
+from distill_rl.algorithms.initial_checkpoint import ALGORITHM_FOLDER
 from distill_rl.algorithms.offline_config import OfflineConfig, acting_settings
 from distill_rl.algorithms.online_config import OnlineConfig
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
@@ -24,7 +25,6 @@ from distill_rl.storage.checkpoints import CheckpointStore
 from distill_rl.storage.run_folder import RunFolder
 from learners.offline.config import LearningConfig
 
-ALGORITHM_FOLDER = "algorithm"
 POLICY_FOLDER = "policy"
 
 _MAX_ENVS = 16
