@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from actors.collected import EpisodeRecord
+from distill_rl.collected import EpisodeRecord
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,13 +8,13 @@ import ray
 from ray.exceptions import GetTimeoutError, ObjectLostError, RayActorError
 from ray.rllib.utils.metrics import WEIGHTS_SEQ_NO
 
-from actors.collected import Collected
 from actors.evaluation import evaluate_search
 from actors.fragment import FragmentHeader
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
 from actors.policy_runner import PolicyEnvRunner
 from actors.search_actor import SearchActor
+from distill_rl.collected import Collected
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.types import ReferenceSet

@@ -8,13 +8,13 @@ from typing import Any
 import gymnasium as gym
 import numpy as np
 
-from actors.collected import Collected, EpisodeRecord
 from actors.history import EpisodeHistory, stack_histories
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
 from actors.simulators.base import Simulator
 from actors.simulators.latent import LatentSimulator
 from actors.stepping import best_actions, search_states, step_env
+from distill_rl.collected import Collected, EpisodeRecord
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.types import ReferenceSet
 

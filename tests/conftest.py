@@ -24,3 +24,12 @@ def ray_cluster():
         )
     yield
     ray.shutdown()
+
+
+@pytest.fixture
+def local_redis(tmp_path):
+    """A Redis server without persistence, on a port of its own."""
+    from distill_rl.storage.local_redis import LocalRedis
+
+    with LocalRedis(tmp_path / "redis") as server:
+        yield server

@@ -1,0 +1,85 @@
+"""Who is let in, who is turned away, and what nobody may see."""
+
+import logging
+import subprocess
+import sys
+
+import pytest
+
+from distill_rl.storage.edge_config import PublicationConfig, RedisConfig, StreamConfig
+from distill_rl.storage.local_redis import LocalRedis
+from distill_rl.storage.redis_client import (
+    PASSWORD_VARIABLE,
+    RedisRefusedError,
+    RedisUnreachableError,
+    connect,
+)
+
+_PASSWORD = "a-long-secret-4711"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"redis_url": "http://host"}, "`redis_url` must begin with rediss://"),
+        ({"redis_url": f"rediss://user:{_PASSWORD}@host"}, "`redis_url` must hold no password"),
+        ({"redis_url": f"unix:///tmp/x?password={_PASSWORD}"}, "`redis_url` must hold no password"),
+        ({"name": "a:b"}, "`name` must be 1 to 100 letters"),
+    ],
+)
+def test_settings_are_checked(settings, expected):
+    """A mistake is named, and a password in a URL is refused without being repeated."""
+    with pytest.raises(ValueError, match=expected) as raised:
+        RedisConfig(**settings)
+    assert _PASSWORD not in str(raised.value)
+
+
+def test_other_settings_are_checked():
+    """Sizes and waits must be positive."""
+    with pytest.raises(ValueError, match="`max_outstanding` must be an integer of at least 1, got 0"):
+        StreamConfig(max_outstanding=0)
+    with pytest.raises(ValueError, match="`num_kept_policies` must be an integer of at least 1, got 0"):
+        PublicationConfig(num_kept_policies=0)
+
+
+def test_client_needs_the_password(tmp_path, monkeypatch, caplog):
+    """Without and with a wrong password a client is refused; the right one comes from variable or file."""
+    file = tmp_path / "password"
+    file.write_text(_PASSWORD + "\n")
+    monkeypatch.delenv(PASSWORD_VARIABLE, raising=False)
+    with LocalRedis(tmp_path / "redis", {"requirepass": _PASSWORD}) as server, caplog.at_level(logging.DEBUG):
+        with pytest.raises(RedisRefusedError, match=f"Redis at 127.0.0.1:{server.port} refused the client"):
+            connect(RedisConfig(server.url))
+        monkeypatch.setenv(PASSWORD_VARIABLE, "wrong")
+        with pytest.raises(RedisRefusedError, match="its password in DISTILL_RL_REDIS_PASSWORD"):
+            connect(RedisConfig(server.url))
+        assert connect(RedisConfig(server.url, password_file=str(file))).ping()
+        monkeypatch.setenv(PASSWORD_VARIABLE, _PASSWORD)
+        assert connect(RedisConfig(server.url)).ping()
+        processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True).stdout
+    assert _PASSWORD not in processes
+    assert _PASSWORD not in caplog.text
+    assert _PASSWORD not in repr(RedisConfig(server.url, password_file=str(file)))
+
+
+def test_nobody_there_is_told(tmp_path):
+    """A server that does not answer and a missing URL or file are named."""
+    server = LocalRedis(tmp_path)
+    with pytest.raises(RedisUnreachableError, match=f"no answer from Redis at 127.0.0.1:{server.port}"):
+        connect(RedisConfig(server.url))
+    with pytest.raises(ValueError, match="`redis_url` must be set"):
+        connect(RedisConfig())
+    with pytest.raises(ValueError, match="`password_file` must be a readable text file"):
+        connect(RedisConfig(server.url, password_file=str(tmp_path / "nothing")))
+
+
+def test_server_that_cannot_start_tells_why(tmp_path):
+    """A wrong setting of a local server is shown as the server tells it."""
+    with pytest.raises(RuntimeError, match="redis-server did not start"):
+        LocalRedis(tmp_path, {"no-such-setting": "1"}).start()
+
+
+def test_pure_parts_do_not_need_redis():
+    """Wire format and ledger import no Redis client."""
+    code = "import sys, distill_rl.storage.reference_wire; sys.exit('redis' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
