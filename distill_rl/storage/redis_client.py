@@ -99,8 +99,8 @@ def refusals_named(redis_url: str) -> Iterator[None]:
         yield
     except REFUSALS as error:
         raise RedisRefusedError(
-            f"Redis at {_place(urlsplit(redis_url))} refused the client: {error}; its user stands in the URL, "
-            f"its password in {PASSWORD_VARIABLE} or `password_file`, its rights in the server's ACL file"
+            f"Redis at {_place(urlsplit(redis_url))} refused the client: {error}; its user stands in the "
+            f"URL, its password in {PASSWORD_VARIABLE} or `password_file`, its rights in the server's ACL"
         ) from error
 
 

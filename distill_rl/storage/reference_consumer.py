@@ -73,10 +73,10 @@ class Delivery:
 class ReferenceConsumer:
     """Reads messages of a consumer group, each one once, and acknowledges them when they are in the replay.
 
-    What it acknowledges is removed from the stream, so the length of the stream is the lag, by which producers
-    pace themselves. What a consumer read and never acknowledged is taken over by the next one. A message that
-    cannot be read becomes a dead letter. While Redis is away nothing comes, and nothing is raised. One
-    consumer of a run reads at a time: which messages have come is known to it alone.
+    What it acknowledges is removed from the stream, so the length of the stream is the lag, by which
+    producers pace themselves. What a consumer read and never acknowledged is taken over by the next one. A
+    message that cannot be read becomes a dead letter. While Redis is away nothing comes, and nothing is
+    raised. One consumer of a run reads at a time: which messages have come is known to it alone.
 
     Not thread-safe.
 
@@ -275,11 +275,11 @@ class ReferenceConsumer:
         """Moves a message to the dead letters, shortened."""
         _logger.warning("message %s is refused: %s", entry_id.decode(), reason)
         content = b" ".join(fields.values())
-        letter = {
+        letter: dict[Any, Any] = {
             "reason": reason,
             "entry": entry_id,
             "num_bytes": len(content),
-            "m": content[:_MAX_DEAD_BYTES],
+            "content": content[:_MAX_DEAD_BYTES],
         }
         pipeline = self._client.pipeline(transaction=True)
         pipeline.xadd(self._keys.dead_letters, letter, maxlen=self._config.max_dead_letters, approximate=True)

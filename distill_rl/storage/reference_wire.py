@@ -12,7 +12,7 @@ from distill_rl.storage.framing import WireError, seal, unseal
 from distill_rl.types import ReferenceSet
 
 _MAGIC = b"DRLR"
-_DTYPES = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4"), "f8": np.dtype("<f8")}
+_DTYPES: dict[str, np.dtype] = {"f2": np.dtype("<f2"), "f4": np.dtype("<f4"), "f8": np.dtype("<f8")}
 _COUNTERS = ("num_env_steps", "num_simulator_steps", "num_dropped_episodes")
 _ACTED_BY = ("search", "student", "mixed")
 _MAX_COUNT = 2**53
@@ -120,8 +120,9 @@ def _decode_fragment(fragment: Any, payload: memoryview, offset: int) -> tuple[C
             raise WireError(f"array {name[:_MAX_NAME_LENGTH]!r} must come once, got it twice")
         arrays[name] = array
     try:
+        convention: Any = _get(fragment, "convention", str)
         reference_set = ReferenceSet.from_arrays(
-            arrays, _get_count(fragment, "policy_version"), fragment.get("convention")
+            arrays, _get_count(fragment, "policy_version"), convention
         ).validate()
     except WireError:
         raise
