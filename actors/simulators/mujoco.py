@@ -217,9 +217,13 @@ class MujocoSimulator:
             state = np.where(is_lost[:, None], self._resting_state, state)
             warmstart = np.where(is_lost[:, None], 0.0, warmstart)
             control = np.where(is_invalid[..., None], 0.0, control)
-        states, sensors = self._native.run(state, warmstart, control, hold=substeps * self._action_repeat)
+        # A single substep is written where it belongs, the substeps of several need sorting.
+        out = trajectory.states[stop][:, None] if last == 1 else None
+        hold = substeps * self._action_repeat
+        states, sensors = self._native.run(state, warmstart, control, hold, out)
         ends = slice(substeps - 1, last, substeps)
-        trajectory.states[start + 1 : stop + 1] = states[:, ends].swapaxes(0, 1)
+        if out is None:
+            trajectory.states[start + 1 : stop + 1] = states[:, ends].swapaxes(0, 1)
         if len(self._force_columns):
             forces = sensors[:, ends, self._force_columns.columns]
             trajectory.force_sensors[start + 1 : stop + 1] = forces.swapaxes(0, 1)
@@ -237,7 +241,9 @@ class MujocoSimulator:
         _, before_velocity = self._positions_and_velocities(state if last == 1 else states[:, -2])
         _, velocity = self._positions_and_velocities(states[:, -1])
         with np.errstate(over="ignore", invalid="ignore"):  # rows lost just now
-            return (velocity - before_velocity) / self._substep_sec
+            acceleration = velocity - before_velocity
+            acceleration /= self._substep_sec
+        return acceleration
 
     def _physics(
         self,

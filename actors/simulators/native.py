@@ -41,7 +41,12 @@ class NativeRollout:
         self._buffers: dict[str, np.ndarray] = {}
 
     def run(
-        self, state: np.ndarray, warmstart: np.ndarray, control: np.ndarray, hold: int
+        self,
+        state: np.ndarray,
+        warmstart: np.ndarray,
+        control: np.ndarray,
+        hold: int,
+        out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Steps `M` states under `T` controls, each held for `hold` substeps.
 
@@ -52,15 +57,16 @@ class NativeRollout:
           warmstart: accelerations the constraint solver starts from. Shape `[M, nv]`.
           control: shape `[M, T, nu]`.
           hold: substeps of each control.
+          out: contiguous array that the states are written to; a buffer by default.
 
         Returns:
-          States after, and sensors of, every substep, valid until the next call. Shapes `[M, T * hold,
-          state_size]` and `[M, T * hold, nsensordata]`.
+          States after, and sensors of, every substep; what lies in a buffer is valid until the next call.
+          Shapes `[M, T * hold, state_size]` and `[M, T * hold, nsensordata]`.
         """
         num_rows, num_controls, control_size = control.shape
         held = self._buffer("control", (num_rows, num_controls * hold, control_size))
         held.reshape(num_rows, num_controls, hold, control_size)[...] = control[:, :, None]
-        return self._step(self.model, state, warmstart, held)
+        return self._step(self.model, state, warmstart, held, out)
 
     def state_sensors(self, state: np.ndarray) -> np.ndarray:
         """Returns the sensors of states; acceleration-stage ones have no meaning here.
@@ -81,10 +87,17 @@ class NativeRollout:
         return sensors[:, 0]
 
     def _step(
-        self, model: mujoco.MjModel, state: np.ndarray, warmstart: np.ndarray, control: np.ndarray
+        self,
+        model: mujoco.MjModel,
+        state: np.ndarray,
+        warmstart: np.ndarray,
+        control: np.ndarray,
+        out: np.ndarray | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Takes a substep for each control `[M, L, nu]`."""
         num_rows, num_steps, _ = control.shape
+        if out is None:
+            out = self._buffer("state", (num_rows, num_steps, self.state_size))
         return self._rollout.rollout(
             [model] * num_rows,
             self._data,
@@ -92,7 +105,7 @@ class NativeRollout:
             control,
             nstep=num_steps,
             initial_warmstart=np.ascontiguousarray(warmstart, np.float64),
-            state=self._buffer("state", (num_rows, num_steps, self.state_size)),
+            state=out,
             sensordata=self._buffer("sensordata", (num_rows, num_steps, self.model.nsensordata)),
             skip_checks=True,
         )

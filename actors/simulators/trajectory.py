@@ -66,10 +66,10 @@ def is_diverged(states: np.ndarray, start_time: np.ndarray, seconds: np.ndarray 
       Shape `[...]`, bool.
     """
     is_stopped = ~(np.abs(start_time + seconds - states[..., 0]) <= _CLOCK_TOLERANCE_SEC)
-    magnitude = np.abs(states)
-    if magnitude.max() <= MAX_MAGNITUDE:  # the common case, in one pass; a NaN fails the comparison
+    # The common case, without a copy; a NaN fails the comparison.
+    if states.max() <= MAX_MAGNITUDE and states.min() >= -MAX_MAGNITUDE:
         return is_stopped
-    return is_stopped | ~(magnitude.max(axis=-1) <= MAX_MAGNITUDE)
+    return is_stopped | ~(np.abs(states).max(axis=-1) <= MAX_MAGNITUDE)
 
 
 def sum_repeats(reward: np.ndarray, action_repeat: int) -> np.ndarray:
