@@ -61,12 +61,13 @@ def roll_out_policy(
     Returns:
       The trajectories with their returns.
     """
-    seen, acted = [], []
+    observations = np.empty((len(state), num_steps + 1, simulator.observation_size), np.float32)
+    actions = np.empty((len(state), num_steps, first_action.shape[-1]), np.float32)
 
     def action_fn(step: int, observation: np.ndarray) -> np.ndarray:
-        seen.append(observation.copy())
-        acted.append(first_action if step == 0 else follow(step, observation))
-        return acted[-1]
+        observations[:, step] = observation
+        action = actions[:, step] = first_action if step == 0 else follow(step, observation)
+        return action
 
     def follow(step: int, observation: np.ndarray) -> np.ndarray:
         action = policy.act(_without_diverged(observation), 0.0, generator)
@@ -74,13 +75,14 @@ def roll_out_policy(
         return action if segment >= noise.shape[1] else np.clip(action + noise[:, segment], -1.0, 1.0)
 
     rollout = simulator.rollout(state, action_fn, num_steps)
+    observations[:, num_steps] = rollout.observation
     is_alive = np.ones((len(state), num_steps + 1), bool)
     is_alive[:, 1:] = rollout.discount.cumprod(axis=1) > 0.0
     no_value = np.zeros(len(state))
     return PolicyRollouts(
         returns=bootstrapped_returns(rollout, policy, discount),
-        observation=np.stack([*seen, rollout.observation], axis=1),
-        actions=np.stack(acted, axis=1),
+        observation=observations,
+        actions=actions,
         rewards_to_go=discounted_returns(rollout.reward, rollout.discount, no_value, discount),
         is_alive=is_alive,
     )

@@ -210,8 +210,8 @@ class MujocoSimulator:
         last = (stop - start) * substeps
         state = trajectory.states[start]
         is_lost = np.isnan(state[:, 0])
-        # All at once first: nothing is lost in nearly every step.
-        has_losses = bool(is_lost.any()) or not np.isfinite(control).all()
+        # All at once first: nothing is lost in nearly every step. A finite sum has finite terms.
+        has_losses = bool(is_lost.any()) or not np.isfinite(control.sum())
         if has_losses:
             is_invalid = ~np.isfinite(control).all(axis=-1)
             state = np.where(is_lost[:, None], self._resting_state, state)
