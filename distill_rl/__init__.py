@@ -6,13 +6,15 @@ from typing import Any
 # Floor-3 names load on first use: an eager re-export would import Ray for users of the pure parts,
 # and would leave `import actors.x` half-initialised.
 _LAZY_NAMES = {
+    "CMPPO": "distill_rl.algorithms.cm_ppo",
+    "CMPPOConfig": "distill_rl.algorithms.cm_ppo_config",
     "DistillConfig": "distill_rl.algorithms.distill",
     "Distill": "distill_rl.algorithms.distill",
     "ReferenceSet": "distill_rl.types",
     "load_policy": "distill_rl.policies.loading",
 }
 
-__all__ = ["Distill", "DistillConfig", "ReferenceSet", "load_policy"]
+__all__ = ["CMPPO", "CMPPOConfig", "Distill", "DistillConfig", "ReferenceSet", "load_policy"]
 __version__ = "0.1.0"
 
 

@@ -2,6 +2,8 @@
 
 from ray import tune
 
+from distill_rl.algorithms.cm_ppo import CMPPO
+from distill_rl.algorithms.cm_ppo_config import CMPPOConfig
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.offline import (
@@ -15,10 +17,10 @@ from distill_rl.algorithms.offline import (
 )
 from distill_rl.algorithms.offline_config import OfflineConfig
 
-__all__ = ["Distill", "DistillConfig", "Offline", "OfflineConfig"]
+__all__ = ["CMPPO", "CMPPOConfig", "Distill", "DistillConfig", "Offline", "OfflineConfig"]
 
 _METHODS = (GaussianBC, ConsistencyBC, DiffusionBC, ConsistencyAC, DiffusionQL, CriticDistill)
 
 # `tune.Tuner("Distill")` finds the class by this name.
-for _algorithm in (Distill, Offline, *_METHODS):
+for _algorithm in (Distill, CMPPO, Offline, *_METHODS):
     tune.register_trainable(_algorithm.__name__, _algorithm)

@@ -9,13 +9,15 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT
 
 from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
 from actors.policy_runner import make_config_env
+from distill_rl.algorithms.cm_ppo_config import CMPPOConfig
 from distill_rl.algorithms.initial_checkpoint import ALGORITHM_FOLDER
 from distill_rl.algorithms.offline_config import OfflineConfig, acting_settings
 from distill_rl.algorithms.online_config import OnlineConfig
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.presets import read_sections
-from distill_rl.cli.sections import build_config
+from distill_rl.cli.sections import RunConfig, build_config
 from distill_rl.envs import make_env
+from distill_rl.networks.actor_critic import ActorCriticNetworks
 from distill_rl.networks.distill_networks import StudentNetworks
 from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.policies.loading import LoadedPolicy, load_policy, save_policy
@@ -151,7 +153,7 @@ def load_networks(checkpoint: Path) -> Any:
 
 
 def save_acting_policy(
-    networks: StudentNetworks | OfflineNetworks, config: SearchLoopConfig | OfflineConfig, folder: Path
+    networks: StudentNetworks | OfflineNetworks | ActorCriticNetworks, config: RunConfig, folder: Path
 ) -> None:
     """Saves the policy of a run alone, with all that it needs to act."""
     metadata = policy_metadata(config)
@@ -162,13 +164,16 @@ def save_acting_policy(
         save_policy(networks.policy, folder, metadata, networks.encoder)
 
 
-def policy_metadata(config: SearchLoopConfig | OfflineConfig) -> dict[str, Any]:
+def policy_metadata(config: RunConfig) -> dict[str, Any]:
     """Returns what a saved policy has to know about its environment, and how it acts."""
     env_config = dict(config.env_config)
     action_repeat = env_config.pop("action_repeat", 1)
     metadata = {"env": config.env, "env_config": env_config, "action_repeat": action_repeat}
     if isinstance(config, (OfflineConfig, OnlineConfig)):
         metadata["acting"] = acting_settings(config.part(LearningConfig))
+    elif isinstance(config, CMPPOConfig):
+        num_steps = config.consistency_settings.num_sampling_steps
+        metadata["acting"] = {"num_steps": num_steps, "noise_scale": 0.0, "num_candidates": 1}
     return metadata
 
 

@@ -53,6 +53,7 @@ _THROUGHPUT = {
 _LOSSES = {
     "learner/policy_loss": "Policy loss",
     "learner/value_loss": "Value loss",
+    "learner/vf_loss": "Value loss, relative",
     "learner/behaviour_loss": "Cloning the data",
     "learner/critic_loss": "Temporal differences",
     "learner/q_loss": "Minus the policy's value, relative",
@@ -65,6 +66,12 @@ _LOSSES = {
 _SEARCH_STATISTICS = {
     "search_effective_sample_size": "Effective sample size of a reference set",
     "search_kl": "KL from proposal to search policy (nats)",
+}
+_POLICY_UPDATES = {
+    "learner/kl": "KL from the old policy to the new (nats)",
+    "learner/clip_fraction": "Share of ratios beyond the clip",
+    "learner/effective_sample_size": "Effective sample size of ratios (share)",
+    "learner/policy_gradient_norm": "Norm of the policy's gradient",
 }
 _STALENESS = {"policy_lag_mean": "Policy lag (versions)", "dropped": "Reference sets dropped"}
 
@@ -101,6 +108,7 @@ def draw_plots(rows: Rows, summary: Mapping[str, Any], folder: str | Path) -> li
         "throughput": lambda: _panels(rows, _THROUGHPUT),
         "losses": lambda: _panels(rows, _LOSSES, log_scale=True),
         "search": lambda: _panels(rows, _SEARCH_STATISTICS),
+        "policy_updates": lambda: _panels(rows, _POLICY_UPDATES),
         "staleness": lambda: _panels(rows, _STALENESS),
     }
     paths = []

@@ -12,8 +12,8 @@
         q_weight: 1.0
 
 Each level overrides the one before: `base.yaml` (`base_offline.yaml` for what learns from a dataset,
-`base_online.yaml` for the same methods on their own steps), its blocks of the size and of the algorithm,
-the preset, its blocks of both, the overrides of the command line.
+`base_online.yaml` for the same methods on their own steps, `base_ppo.yaml` for PPO), its blocks of the size
+and of the algorithm, the preset, its blocks of both, the overrides of the command line.
 """
 
 from collections.abc import Sequence
@@ -28,14 +28,15 @@ from yaml import YAMLError
 
 import distill_rl
 from distill_rl.checks import check_choice
-from distill_rl.cli.settings import ALGORITHMS, DISTILL, ONLINE_ALGORITHMS
+from distill_rl.cli.settings import ALGORITHMS, DISTILL, ONLINE_ALGORITHMS, PPO_ALGORITHMS
 
 COLLECT = "collect"
 """The size that `distill-rl collect` trains in: one process, and no action is repeated."""
 
 SIZES = ("laptop", "cluster", COLLECT)
 
-_BASE, _OFFLINE_BASE, _ONLINE_BASE = "base", "base_offline", "base_online"
+_BASE, _OFFLINE_BASE, _ONLINE_BASE, _PPO_BASE = "base", "base_offline", "base_online", "base_ppo"
+_BASES = {_BASE, _OFFLINE_BASE, _ONLINE_BASE, _PPO_BASE}
 _SUFFIX = ".yaml"
 _SEARCH, _RUN = "search", "run"
 
@@ -56,7 +57,7 @@ def presets_folder() -> Traversable:
 def preset_names() -> list[str]:
     """Returns the names of the presets, sorted."""
     names = {entry.name for entry in presets_folder().iterdir() if entry.name.endswith(_SUFFIX)}
-    return sorted({name.removesuffix(_SUFFIX) for name in names} - {_BASE, _OFFLINE_BASE, _ONLINE_BASE})
+    return sorted({name.removesuffix(_SUFFIX) for name in names} - _BASES)
 
 
 def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -137,6 +138,8 @@ def _base_of(algorithm: str) -> str:
     """Returns the name of the file that all presets of an algorithm share."""
     if algorithm == DISTILL:
         return _BASE
+    if algorithm in PPO_ALGORITHMS:
+        return _PPO_BASE
     return _ONLINE_BASE if algorithm in ONLINE_ALGORITHMS else _OFFLINE_BASE
 
 

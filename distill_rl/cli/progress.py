@@ -24,7 +24,8 @@ def format_line(metrics: Mapping[str, Any]) -> str:
     Returns:
       Elapsed time, returns, rates, policy version and lag, queue fill, drops, restarts and the age of the
       last checkpoint, in this order, since a narrow terminal cuts the end. Without actors: elapsed time,
-      updates, their rate, losses and the age of the checkpoint.
+      updates, their rate, losses and the age of the checkpoint. With PPO: elapsed time, return, environment
+      steps, rates, how far the policy moved and the age of the checkpoint.
     """
     number = {name: _known(value) for name, value in metrics.items()}.get
     elapsed, age = number("elapsed_sec"), number("checkpoint_age_sec")
@@ -38,6 +39,20 @@ def format_line(metrics: Mapping[str, Any]) -> str:
             f"epochs {_short(number('epochs'))}",
             *(f"{_loss_name(name)} {_loss(number(name))}" for name in losses),
             f"skipped {_short(number('skipped_updates'), integer=True)}",
+            saved,
+        ]
+        return " | ".join(parts)
+    if "learner/clip_fraction" in metrics:
+        clipped, ess = number("learner/clip_fraction"), number("learner/effective_sample_size")
+        parts = [
+            "-" if elapsed is None else format_duration(elapsed),
+            f"return {_short(number('student_return'))}",
+            f"steps {_short(number('env_steps'), integer=True)}",
+            f"env {_short(number('env_steps_per_sec'))}/s",
+            f"updates {_short(number('updates_per_sec'))}/s",
+            f"kl {_loss(number('learner/kl'))}",
+            f"clipped {'-' if clipped is None else f'{clipped:.0%}'}",
+            f"ess {'-' if ess is None else f'{ess:.0%}'}",
             saved,
         ]
         return " | ".join(parts)

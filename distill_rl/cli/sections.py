@@ -8,6 +8,7 @@ from typing import Any
 
 from ray.rllib.algorithms.algorithm_config import DEPRECATED_VALUE, AlgorithmConfig
 
+from distill_rl.algorithms.cm_ppo_config import CMPPOConfig
 from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.offline_config import OFFLINE_METHODS, OfflineConfig
 from distill_rl.algorithms.online_config import ONLINE_METHODS
@@ -33,8 +34,12 @@ RLLIB_SECTIONS = (
 
 RUN_SECTION = "run"
 
-_CONFIGS: dict[str, type[SearchLoopConfig] | type[OfflineConfig]] = {
+RunConfig = SearchLoopConfig | OfflineConfig | CMPPOConfig
+"""What a run can be of."""
+
+_CONFIGS: dict[str, type[SearchLoopConfig] | type[OfflineConfig] | type[CMPPOConfig]] = {
     DISTILL: DistillConfig,
+    "cm_ppo": CMPPOConfig,
     **OFFLINE_METHODS,
     **ONLINE_METHODS,
 }
@@ -42,7 +47,7 @@ _CONFIGS: dict[str, type[SearchLoopConfig] | type[OfflineConfig]] = {
 
 def build_config(
     sections: Mapping[str, Mapping[str, Any]],
-) -> tuple[SearchLoopConfig | OfflineConfig, RunSettings]:
+) -> tuple[RunConfig, RunSettings]:
     """Builds and validates the configuration that the sections describe. Ray is not started.
 
     Args:
@@ -67,17 +72,23 @@ def build_config(
     config = config_type()
     for name, options in sections.items():
         if name in RLLIB_SECTIONS:
-            check_options(name, options, (_as_dataclass(name),))
+            check_options(name, options, (_as_dataclass(config_type, name),))
         if name != RUN_SECTION:
             getattr(config, name)(**options)
     config.validate()
     return config, settings
 
 
-def _as_dataclass(section: str) -> type:
-    """Returns a dataclass of the keyword arguments of a section of RLlib, deprecated ones apart."""
-    parameters = inspect.signature(getattr(AlgorithmConfig, section)).parameters.values()
-    named = [p for p in parameters if p.kind is p.KEYWORD_ONLY or p.kind is p.POSITIONAL_OR_KEYWORD]
+def _as_dataclass(config_type: type[AlgorithmConfig], section: str) -> type:
+    """Returns a dataclass of the keyword arguments of a section of RLlib, deprecated ones apart.
+
+    Methods of subclasses hand what they do not know on to those that they override.
+    """
+    methods = [vars(parent)[section] for parent in config_type.__mro__ if section in vars(parent)]
+    parameters = {
+        name: p for method in reversed(methods) for name, p in inspect.signature(method).parameters.items()
+    }
+    named = [p for p in parameters.values() if p.kind is p.KEYWORD_ONLY or p.kind is p.POSITIONAL_OR_KEYWORD]
     fields = [
         (p.name, _annotation(p), None) for p in named if p.name != "self" and p.default != DEPRECATED_VALUE
     ]

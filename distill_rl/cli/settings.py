@@ -18,7 +18,10 @@ OFFLINE_ALGORITHMS = (
 ONLINE_ALGORITHMS = ("online_consistency_ac", "online_diffusion_ql", "online_critic_distill")
 """Those that learn from their own steps, see `distill_rl.algorithms.online_config.ONLINE_METHODS`."""
 
-ALGORITHMS = (DISTILL, *OFFLINE_ALGORITHMS, *ONLINE_ALGORITHMS)
+PPO_ALGORITHMS = ("cm_ppo",)
+"""Those that learn by policy gradients, see `distill_rl.algorithms.cm_ppo_config`."""
+
+ALGORITHMS = (DISTILL, *OFFLINE_ALGORITHMS, *ONLINE_ALGORITHMS, *PPO_ALGORITHMS)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -28,7 +31,7 @@ class RunSettings:
     Attributes:
       algorithm: `distill`; or one that learns from a dataset: `gaussian_bc`, `consistency_bc`,
         `diffusion_bc`, `consistency_ac`, `diffusion_ql` or `critic_distill`; or one of the last three from
-        its own steps: `online_consistency_ac` and so on.
+        its own steps: `online_consistency_ac` and so on; or `cm_ppo`.
       time_limit_sec: seconds of training, over all resumes together; the evaluation at the end comes on top.
       max_env_steps: environment steps after which training stops earlier; None for no such limit.
       max_updates: updates after which training stops earlier; None for no such limit.

@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from rich.console import Console
 
+from distill_rl.algorithms.cm_ppo import CMPPO
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.offline import Offline
 from distill_rl.algorithms.offline_config import OfflineConfig
@@ -32,7 +33,7 @@ from distill_rl.cli.offline_summary import summarise_offline
 from distill_rl.cli.presets import dump_sections
 from distill_rl.cli.progress import ProgressLine
 from distill_rl.cli.report import write_report
-from distill_rl.cli.sections import build_config
+from distill_rl.cli.sections import RunConfig, build_config
 from distill_rl.cli.settings import RunSettings
 from distill_rl.cli.stop_request import StopRequest
 from distill_rl.datasets.store import load_dataset
@@ -42,6 +43,7 @@ from distill_rl.storage.metrics import MetricsWriter, read_metrics
 from distill_rl.storage.run_folder import RunFolder
 from learners.offline.config import DatasetConfig
 
+_Algorithm = Distill | Offline | CMPPO
 _WORKER_ENV_VARS = ("MUJOCO_GL", "OMP_NUM_THREADS")
 
 
@@ -110,7 +112,7 @@ class _Training:
 
     def __init__(
         self,
-        config: SearchLoopConfig | OfflineConfig,
+        config: RunConfig,
         settings: RunSettings,
         run: RunFolder,
         store: CheckpointStore,
@@ -144,9 +146,9 @@ class _Training:
             return Outcome({}, self._stop.signal_number)
         return Outcome(self._conclude())
 
-    def _build(self, checkpoint: Checkpoint | None) -> Distill | Offline:
+    def _build(self, checkpoint: Checkpoint | None) -> _Algorithm:
         algorithm = supervised(self._config.build_algo, self._run.path)
-        assert isinstance(algorithm, (Distill, Offline))
+        assert isinstance(algorithm, _Algorithm)
         self._stop.install()
         self._progress.note(algorithm.description)
         if checkpoint is not None:
@@ -160,7 +162,7 @@ class _Training:
             self._progress.note(f"resumed from {checkpoint.path.name}: {done}")
         return algorithm
 
-    def _train(self, algorithm: Distill | Offline) -> None:
+    def _train(self, algorithm: _Algorithm) -> None:
         """Runs iterations until a limit or a signal."""
         self._start_sec = self._saved_sec = time.monotonic()
         writer = MetricsWriter(self._run.metrics_path, self._run.tensorboard_folder, self._iteration + 1)
@@ -195,7 +197,7 @@ class _Training:
         """Returns seconds of training, over all resumes."""
         return self._elapsed_before_sec + time.monotonic() - self._start_sec
 
-    def _save(self, algorithm: Distill | Offline) -> None:
+    def _save(self, algorithm: _Algorithm) -> None:
         """Saves a checkpoint; one that fails costs a warning, not the run."""
 
         def save_fn(folder: Path) -> None:

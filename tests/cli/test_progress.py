@@ -34,6 +34,24 @@ def _lines(is_terminal, updates, clock):
     return output.getvalue()
 
 
+def test_format_line_of_ppo_says_how_far_the_policy_moved():
+    """Hand-worked line; there is no search to tell of."""
+    metrics = {
+        "elapsed_sec": 5.0,
+        "student_return": 12.34,
+        "env_steps": 20_480,
+        "env_steps_per_sec": 1_500.0,
+        "updates_per_sec": 70.0,
+        "learner/kl": 0.0123,
+        "learner/clip_fraction": 0.25,
+        "learner/effective_sample_size": 0.9,
+    }
+    assert format_line(metrics) == (
+        "5s | return 12.3 | steps 20.5k | env 1500/s | updates 70.0/s | kl 0.0123 | clipped 25% | ess 90% | "
+        "saved never"
+    )
+
+
 def test_format_line_shows_every_metric():
     """Hand-worked line."""
     assert format_line(_METRICS) == (

@@ -1,0 +1,77 @@
+"""Configuration of PPO with a consistency policy."""
+
+import dataclasses
+
+from distill_rl.checks import check_at_least_one, check_choice, check_positive
+from distill_rl.policies.rl_module import LIKELIHOOD_NAMES
+from learners.ppo.advantages import ADVANTAGE_WEIGHTS
+
+
+@dataclasses.dataclass(frozen=True)
+class ConsistencyPPOConfig:
+    """What PPO with a consistency policy has beside RLlib's own settings.
+
+    The loss is `L_clip + coeff(t) E[w(A) L_consistency(s, a)]`. Source: Fang & Di, Appendix A.3, where ratios
+    come from the log-density of the ODE (`likelihood="exact"`) and `w(A) = A` (`weights="linear"`).
+
+    Raises:
+      ValueError: if a field is out of range, naming it, what was expected and what came.
+    """
+
+    likelihood: str = "gaussian_steps"
+    """What ratios are made of: `gaussian_steps`, `exact` or `loss_difference`; see
+    `distill_rl.policies.noisy_actions`."""
+    weights: str = "exponential"
+    """How advantages weigh the consistency loss: `exponential`, `clamp` or `linear`; see
+    `learners.ppo.advantages`."""
+    consistency_coeff: float = 0.1
+    """Weight of the consistency loss at the start; 0 leaves it out."""
+    consistency_decay_steps: int = 100_000
+    """Environment steps over which that weight falls to zero, linearly."""
+    weight_kl: float = 0.5
+    """`exponential`: how far the weights of a batch are from uniform, in nats."""
+    noise_std: float = 0.5
+    """Deviation of the noise that exploring adds, at the start. With `gaussian_steps` it is learned, in each
+    dimension; ratios of the other likelihoods say nothing about it, and it stays."""
+    num_sampling_steps: int = 1
+    """Network calls for each action."""
+    num_ode_steps: int = 8
+    """`exact`: steps of Heun's method, two network calls and as many divergences each."""
+    num_loss_samples: int = 8
+    """`loss_difference`: noise levels at which the losses of an action are compared."""
+    num_noise_levels: int = 10
+    """Levels of the Karras grid of the consistency loss."""
+    hidden_sizes: tuple[int, ...] = (64, 64)
+    """Hidden layers of the policy and of the value network."""
+    sigma_min: float = 0.002
+    """Smallest noise level, in action units."""
+    sigma_max: float = 80.0
+    """Largest noise level, in action units."""
+    sigma_data: float = 0.5
+    """Standard deviation of actions assumed by the scalings."""
+
+    def __post_init__(self) -> None:
+        # YAML gives lists; a tuple keeps the dataclass hashable.
+        object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
+        check_choice("likelihood", self.likelihood, LIKELIHOOD_NAMES)
+        check_choice("weights", self.weights, ADVANTAGE_WEIGHTS)
+        for name in ("consistency_decay_steps", "num_sampling_steps", "num_ode_steps", "num_loss_samples"):
+            check_at_least_one(name, getattr(self, name))
+        for name in ("weight_kl", "noise_std", "sigma_min", "sigma_data"):
+            check_positive(name, getattr(self, name))
+        if self.num_noise_levels < 2:
+            raise ValueError(f"`num_noise_levels` must be at least 2, got {self.num_noise_levels}")
+        if self.consistency_coeff < 0.0:
+            raise ValueError(f"`consistency_coeff` must not be negative, got {self.consistency_coeff}")
+        if not self.sigma_min < self.sigma_max:
+            raise ValueError(f"`sigma_max` must exceed `sigma_min` = {self.sigma_min}, got {self.sigma_max}")
+        if not self.noise_std < self.sigma_max:
+            raise ValueError(
+                f"`noise_std` must be below `sigma_max` = {self.sigma_max}, got {self.noise_std}"
+            )
+        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
+            raise ValueError(f"`hidden_sizes` must be positive widths, got {self.hidden_sizes}")
+
+    def consistency_coeff_at(self, num_env_steps: int) -> float:
+        """Returns the weight of the consistency loss after so many environment steps."""
+        return self.consistency_coeff * max(0.0, 1.0 - num_env_steps / self.consistency_decay_steps)

@@ -1,0 +1,144 @@
+"""PPO's learner with a consistency policy, without Ray."""
+
+import gymnasium as gym
+import numpy as np
+import pytest
+import torch
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.env.single_agent_episode import SingleAgentEpisode
+
+from distill_rl.algorithms.cm_ppo_config import CMPPOConfig
+from learners.ppo.learner import NUM_UPDATES_LIFETIME
+
+_SPACES = (gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), np.float32))
+
+
+_NUM_ROWS = 4 * (16 + 1)  # RLlib adds a step to each episode
+
+
+def _learner(num_epochs=1, minibatch_size=_NUM_ROWS, lr=3e-4, **options):
+    config = (
+        CMPPOConfig()
+        .environment("Pendulum-v1", observation_space=_SPACES[0], action_space=_SPACES[1])
+        .training(lr=lr, num_epochs=num_epochs, minibatch_size=minibatch_size)
+        .consistency(hidden_sizes=(16,), **options)
+        .debugging(seed=1)
+    )
+    return config.build_learner(spaces={DEFAULT_MODULE_ID: _SPACES})
+
+
+def _episodes(learner, reward_fn, num_episodes=4, length=16, seed=0):
+    """Returns episodes of the learner's own policy, in which states do not depend on actions."""
+    generator = np.random.default_rng(seed)
+    module = learner.module[DEFAULT_MODULE_ID]
+    episodes = []
+    for _ in range(num_episodes):
+        observations = generator.normal(size=(length + 1, 3)).astype(np.float32)
+        with torch.no_grad():
+            drawn = module.forward_exploration({"obs": torch.from_numpy(observations[:-1])})
+        drawn = {name: tensor.numpy() for name, tensor in drawn.items()}
+        actions = drawn.pop("actions")
+        episode = SingleAgentEpisode(observation_space=_SPACES[0], action_space=_SPACES[1])
+        episode.add_env_reset(observations[0])
+        for t in range(length):
+            extra = {name: values[t] for name, values in drawn.items()}
+            is_end = t == length - 1
+            reward = reward_fn(observations[t], actions[t])
+            episode.add_env_step(
+                observations[t + 1], actions[t], reward, terminated=is_end, extra_model_outputs=extra
+            )
+        episodes.append(episode)
+    return episodes
+
+
+def _target_reward(observation, action):
+    return -float(np.square(action - 0.5).sum())
+
+
+def _update(learner, episodes, num_env_steps=0):
+    results = learner.update(
+        episodes=episodes,
+        timesteps={"num_env_steps_sampled_lifetime": num_env_steps},
+        num_epochs=learner.config.num_epochs,
+        minibatch_size=learner.config.minibatch_size,
+        shuffle_batch_per_epoch=True,
+    )
+    return {name: stats.peek() for name, stats in results[DEFAULT_MODULE_ID].items()}
+
+
+@pytest.mark.parametrize("likelihood", ["gaussian_steps", "exact", "loss_difference"])
+def test_first_ratios_are_one(likelihood):
+    """Old likelihoods are those of the weights that acted: before any step all ratios are one."""
+    learner = _learner(likelihood=likelihood, num_ode_steps=4)
+    metrics = _update(learner, _episodes(learner, _target_reward))
+    assert metrics["ratio_q05"] == pytest.approx(1.0, abs=1e-4)
+    assert metrics["ratio_q95"] == pytest.approx(1.0, abs=1e-4)
+    assert metrics["kl"] == pytest.approx(0.0, abs=1e-5)
+    assert metrics["effective_sample_size"] == pytest.approx(1.0, abs=1e-5)
+    assert metrics["policy_gradient_norm"] > 0.0
+    assert metrics[NUM_UPDATES_LIFETIME] == 1
+
+
+@pytest.mark.parametrize(
+    ("likelihood", "num_steps"), [("gaussian_steps", 1), ("exact", 2), ("loss_difference", 2)]
+)
+def test_policy_climbs_a_reward(likelihood, num_steps):
+    """In a bandit with reward `-|a - 0.5|^2` actions move to 0.5.
+
+    One-step actions of the other likelihoods would not: what the ODE does says little about them.
+    """
+    learner = _learner(
+        4,
+        16,
+        lr=3e-3,
+        likelihood=likelihood,
+        num_sampling_steps=num_steps,
+        num_ode_steps=4,
+        noise_std=0.3,
+        consistency_coeff=0.0,
+    )
+    policy, seen = learner.module[DEFAULT_MODULE_ID].networks.policy, torch.randn(64, 3)
+    before = float((policy.act(seen, num_steps) - 0.5).abs().mean())
+    for update in range(25):
+        _update(learner, _episodes(learner, _target_reward, seed=update))
+    assert float((policy.act(seen, num_steps) - 0.5).abs().mean()) < 0.6 * before
+
+
+def test_consistency_term_moves_the_policy_until_its_coefficient_is_zero():
+    """With no reward to follow only the term moves the policy, and only before it has decayed."""
+    learner = _learner(consistency_coeff=1.0, consistency_decay_steps=100)
+    metrics = _update(learner, _episodes(learner, lambda *_: 0.0), num_env_steps=50)
+    assert metrics["consistency_coeff"] == 0.5
+    assert metrics["consistency_loss"] > 0.0 and metrics["policy_gradient_norm"] > 0.0
+    metrics = _update(learner, _episodes(learner, lambda *_: 0.0), num_env_steps=100)
+    assert metrics["consistency_coeff"] == 0.0 and not np.isfinite(metrics["consistency_loss"])
+    assert metrics["policy_gradient_norm"] == pytest.approx(0.0, abs=1e-6)
+
+
+def test_normaliser_counts_a_batch_after_it_was_learned_from():
+    """Exactly the steps that were taken, not the ones that RLlib adds."""
+    learner = _learner()
+    normalizer = learner.module[DEFAULT_MODULE_ID].networks.policy.normalizer
+    _update(learner, _episodes(learner, _target_reward))
+    assert float(normalizer.count) == 64.0
+
+
+def test_kl_machinery_of_rllib_works_on_the_estimate():
+    """With `use_kl_loss` the coefficient adapts to a divergence that is far from its target."""
+    learner = _learner(8, 16, lr=1e-2)
+    learner.config = learner.config.copy(copy_frozen=False)
+    learner.config.training(use_kl_loss=True, kl_coeff=0.2, kl_target=1e-5)
+    metrics = _update(learner, _episodes(learner, _target_reward))
+    assert metrics["mean_kl_loss"] > 2e-5
+    assert metrics["curr_kl_coeff"] == pytest.approx(0.3)
+
+
+def test_value_targets_are_learned_in_units_of_their_spread():
+    """Rewards a thousand times as large give the same relative value loss."""
+    losses = []
+    for scale in (1.0, 1_000.0):
+        learner = _learner()
+        torch.manual_seed(0)
+        reward_fn = lambda o, a, scale=scale: scale * _target_reward(o, a)  # noqa: E731
+        losses.append(_update(learner, _episodes(learner, reward_fn))["vf_loss"])
+    assert losses[1] == pytest.approx(losses[0], rel=1e-3)
