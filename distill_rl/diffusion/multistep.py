@@ -26,10 +26,12 @@ def sample_diffusion(
     x_sigma: torch.Tensor,
     sigmas: torch.Tensor,
     noise_fn: Callable[[], torch.Tensor] | None = None,
+    guide_fn: DenoiseFn | None = None,
 ) -> torch.Tensor:
     """Samples along a grid of noise levels.
 
-    * `ddpm`: draws from `q(x_next | x, D)`. Source: Ho et al. (2020), Eq. (6) and (7).
+    * `ddpm`: draws from `q(x_next | x, D)`. Source: Ho et al. (2020), Eq. (6) and (7). With a guide its mean
+      is `mean + variance guide(mean, s_next)`: Diffuser. Source: Janner et al. (2022), Alg. 1 and Eq. (3).
     * `ddim`: `D + (s_next / s) (x - D)`. Source: Song et al. (2021), "DDIM", Eq. (12) with sigma_t = 0. In
       these coordinates it is `euler`: one formula, two names.
     * `euler`, `heun`: see `integrate_probability_flow`. Source: Karras et al. (2022), Alg. 1.
@@ -41,18 +43,22 @@ def sample_diffusion(
       x_sigma: sample at the first noise level. Shape `[..., A]`.
       sigmas: descending noise levels; the last one may be 0. Shape `[K]`.
       noise_fn: returns fresh unit noise at each call, for `ddpm`. Shape `[..., A]`.
+      guide_fn: gradient of what samples are to have much of, at a point and its noise level; of the shape of
+        the point. For `ddpm`.
 
     Returns:
       The sample at the last noise level. Shape `[..., A]`.
 
     Raises:
-      ValueError: if the sampler is unknown, or `ddpm` gets no noise.
+      ValueError: if the sampler is unknown, `ddpm` gets no noise, or another one gets a guide.
     """
     check_choice("sampler", sampler, SAMPLERS)
+    if guide_fn is not None and sampler != "ddpm":
+        raise ValueError(f"`guide_fn` must be None for the sampler {sampler}: only ddpm is guided")
     if sampler == "ddpm":
         if noise_fn is None:
             raise ValueError("`noise_fn` must be given for the sampler ddpm, got None")
-        return _sample_ancestral(denoise_fn, x_sigma, sigmas, noise_fn)
+        return _sample_ancestral(denoise_fn, x_sigma, sigmas, noise_fn, guide_fn)
     if sampler == "dpm_solver_pp":
         return _sample_dpm_solver(denoise_fn, x_sigma, sigmas)
     return integrate_probability_flow(denoise_fn, x_sigma, sigmas, "heun" if sampler == "heun" else "euler")
@@ -88,13 +94,17 @@ def _sample_ancestral(
     x_sigma: torch.Tensor,
     sigmas: torch.Tensor,
     noise_fn: Callable[[], torch.Tensor],
+    guide_fn: DenoiseFn | None,
 ) -> torch.Tensor:
     for sigma, next_sigma in itertools.pairwise(sigmas.tolist()):
         denoised = denoise_fn(x_sigma, sigma)
         ratio = (next_sigma / sigma) ** 2
         x_sigma = denoised + ratio * (x_sigma - denoised)
         if next_sigma > 0.0:
-            x_sigma = x_sigma + next_sigma * math.sqrt(1.0 - ratio) * noise_fn()
+            scale = next_sigma * math.sqrt(1.0 - ratio)
+            if guide_fn is not None:
+                x_sigma = x_sigma + scale**2 * guide_fn(x_sigma, next_sigma)
+            x_sigma = x_sigma + scale * noise_fn()
     return x_sigma
 
 

@@ -85,6 +85,41 @@ def test_ddpm_samples_have_the_moments_of_the_chain(num_levels):
     assert float(samples.std()) == pytest.approx(math.sqrt(variance), abs=0.01)
 
 
+def test_a_guide_moves_the_mean_by_its_gradient_and_the_variance():
+    """Diffuser's `mu + alpha Sigma g`, with Sigma of Ho et al., Eq. (7), and g at the mean."""
+    sigmas = torch.tensor([3.0, 2.0], dtype=torch.float64)
+    x = torch.tensor([[1.5]], dtype=torch.float64)
+
+    def still():
+        return torch.zeros_like(x)
+
+    def guide(point, sigma):
+        """The gradient of `-(point - sigma)^2`."""
+        return -2.0 * (point - sigma)
+
+    mean = sample_diffusion("ddpm", denoise, x, sigmas, still)
+    guided = sample_diffusion("ddpm", denoise, x, sigmas, still, guide)
+    variance = 2.0**2 * (3.0**2 - 2.0**2) / 3.0**2
+    torch.testing.assert_close(guided, mean + variance * -2.0 * (mean - 2.0))
+
+
+def test_a_guide_samples_the_tilted_gaussian():
+    """`N(m, s^2) exp(a x)` is `N(m + a s^2, s^2)`; the guide is the gradient of its noisy log-mean."""
+    tilt, shape, generator = 0.8, (20_000, 1), torch.Generator().manual_seed(0)
+
+    def noise():
+        return torch.randn(shape, generator=generator, dtype=torch.float64)
+
+    def guide(point, sigma):
+        """The gradient of `log E[exp(a x) | point]`."""
+        return torch.full_like(point, tilt * _SCALE**2 / (_SCALE**2 + sigma**2))
+
+    sigmas = torch.cat([karras_sigmas(200, 0.002, 40.0), torch.zeros(1)]).double()
+    samples = sample_diffusion("ddpm", denoise, 40.0 * noise(), sigmas, noise, guide)
+    assert float(samples.mean()) == pytest.approx(_MEAN + tilt * _SCALE**2, abs=0.03)
+    assert float(samples.std()) == pytest.approx(_SCALE, abs=0.03)
+
+
 def test_schedule_is_that_of_the_paper():
     """`1 / sqrt(1 + sigma^2)` is the factor on the data, by numerical integration of beta."""
     sigmas = variance_preserving_sigmas(5)
@@ -102,6 +137,8 @@ def test_mistakes_are_refused():
         sample_diffusion("unipc", denoise, x, sigmas)
     with pytest.raises(ValueError, match="`noise_fn` must be given"):
         sample_diffusion("ddpm", denoise, x, sigmas)
+    with pytest.raises(ValueError, match="`guide_fn` must be None for the sampler heun"):
+        sample_diffusion("heun", denoise, x, sigmas, guide_fn=denoise)
     with pytest.raises(ValueError, match="`num_levels`"):
         variance_preserving_sigmas(1)
     assert len(SAMPLERS) == 5

@@ -1,0 +1,210 @@
+"""Planners on walks along a line, which start and goal determine."""
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from distill_rl.datasets.offline_dataset import OfflineDataset
+from distill_rl.datasets.state_limits import StateLimits
+from distill_rl.diffusion.schedules import karras_sigmas
+from distill_rl.policies.plan_sampling import diffusion_sampler, infer_actions, jump_sampler
+from learners.trajectory.inverse_dynamics import InverseDynamicsTrainer, StepSampler
+from learners.trajectory.plan_config import PlanConfig
+from learners.trajectory.plan_trainers import (
+    GoalRewardTrainer,
+    PlanGuideTrainer,
+    PlanStudentTrainer,
+    PlanTeacherTrainer,
+    goal_rewards,
+)
+from learners.trajectory.plan_windows import PlanBatch, PlanSampler
+
+_STEPS = 8
+_CONFIG = PlanConfig(
+    num_steps=_STEPS,
+    level_sizes=(16,),
+    guide_level_sizes=(16,),
+    kernel_size=3,
+    embedding_size=16,
+    reward_hidden_sizes=(32, 32),
+    num_levels=12,
+    batch_size=32,
+    learning_rate=3e-3,
+    ema_decay=0.98,
+)
+
+
+def make_batch(generator, num_plans=32):
+    """Straight lines at even speed: the goal is near in the last quarter."""
+    ends = generator.uniform(-1.0, 1.0, (num_plans, 2, 1))
+    share = np.linspace(0.0, 1.0, _STEPS)[None, :, None]
+    plan = (ends[:, :1] + share * (ends[:, 1:] - ends[:, :1])).astype(np.float32)
+    is_near = np.abs(plan - plan[:, -1:])[..., 0] <= 0.3
+    return PlanBatch(plan=plan, goal_return=is_near.astype(np.float32))
+
+
+def train(trainer, num_updates):
+    generator = np.random.default_rng(0)
+    for _ in range(num_updates):
+        metrics = trainer.update(make_batch(generator))
+    return metrics
+
+
+def errors(plan, ends):
+    """Distances from straight lines."""
+    first, last = ends[:, None, :1], ends[:, None, 1:]
+    return (plan - first - torch.linspace(0.0, 1.0, _STEPS)[None, :, None] * (last - first)).abs()
+
+
+@pytest.fixture(scope="module")
+def teacher():
+    trainer = PlanTeacherTrainer(1, _CONFIG, seed=0)
+    train(trainer, 300)
+    return trainer.ema
+
+
+@pytest.fixture(scope="module")
+def reward_model():
+    trainer = GoalRewardTrainer(1, _CONFIG, seed=0)
+    assert train(trainer, 400)["reward_loss"] < 0.08
+    return trainer.ema
+
+
+@pytest.fixture
+def ends():
+    return torch.rand(200, 2, generator=torch.Generator().manual_seed(3)) * 2.0 - 1.0
+
+
+def test_the_teacher_plans_lines(teacher, ends):
+    sigmas = torch.cat([karras_sigmas(12, 0.002, 80.0), torch.zeros(1)])
+    sample = diffusion_sampler(teacher, _STEPS, "heun", sigmas, torch.Generator().manual_seed(0))
+    assert float(errors(sample(ends), ends).mean()) < 0.1
+
+
+def test_students_plan_lines_and_with_a_reward_arrive_earlier(teacher, reward_model, ends):
+    """In one jump; teacher and reward model are not touched."""
+    before = copy.deepcopy((teacher.state_dict(), reward_model.state_dict()))
+    rewards = {}
+    for weight in (0.0, 20.0):
+        config = dataclasses.replace(_CONFIG, reward_weight=weight)
+        trainer = PlanStudentTrainer(1, config, 1, teacher=teacher, reward_model=reward_model)
+        assert ("return_loss" in train(trainer, 150)) == (weight > 0.0)
+        plan = jump_sampler(trainer.ema, _STEPS, torch.Generator().manual_seed(0))(ends)
+        if weight == 0.0:
+            assert float(errors(plan, ends).mean()) < 0.2
+        rewards[weight] = float(((plan - plan[:, -1:]).abs() <= 0.3).float().mean())
+    assert rewards[20.0] > rewards[0.0] + 0.05
+    for model, saved in zip((teacher, reward_model), before, strict=True):
+        assert all(torch.equal(value, saved[name]) for name, value in model.state_dict().items())
+
+
+def test_the_reward_model_knows_the_goal(reward_model):
+    plan = torch.tensor([[[0.8], [0.2], [0.1], [0.0]], [[0.0], [0.3], [0.9], [0.9]]])
+    with torch.no_grad():
+        found = goal_rewards(reward_model, plan)
+    expected = torch.tensor([[0.0, 1.0, 1.0, 1.0], [0.0, 0.0, 1.0, 1.0]])
+    assert float((found - expected).abs().max()) < 0.45
+
+
+def test_the_guide_predicts_the_return_of_noisy_plans():
+    trainer = PlanGuideTrainer(1, _CONFIG, seed=0)
+    train(trainer, 300)
+    batch = make_batch(np.random.default_rng(9), 256)
+    plan, ends = torch.from_numpy(batch.plan), torch.from_numpy(batch.ends)
+    with torch.no_grad():
+        found = trainer.ema(plan + 0.1 * torch.randn(plan.shape), torch.full((256,), 0.1), ends)
+    truth = torch.from_numpy(batch.goal_return.mean(axis=1))
+    assert float((found - truth).square().mean()) < 0.2 * float(truth.var())
+
+
+def test_a_student_needs_a_reward_model_for_a_weight(teacher):
+    with pytest.raises(ValueError, match="`reward_model` must be given"):
+        PlanStudentTrainer(1, _CONFIG, 0, teacher=teacher)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"termination_penalty": 1.0}, "`termination_penalty` must be 0 for plans"),
+        ({"teacher_reward_weight": 1.0}, "`teacher_reward_weight` must be 0 for plans"),
+        ({"goal_radius": 0.0}, "goal_radius"),
+        ({"goal_size": 0}, "goal_size"),
+        ({"guide_level_sizes": (8,) * 5}, "multiple of 16 for 5 levels of the guide, got 8"),
+        ({"inverse_learning_rate": -1.0}, "inverse_learning_rate"),
+    ],
+)
+def test_plan_settings_out_of_range_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(_CONFIG, **change)
+
+
+def make_dataset():
+    """A linear system, `s' = A s + B a`, in three episodes of 40, 4 and 60 steps."""
+    generator = np.random.default_rng(0)
+    steps = 104
+    dynamics = np.array([[1.0, 0.1], [0.0, 0.9]])
+    states, next_states = np.zeros((steps, 2)), np.zeros((steps, 2))
+    actions = generator.uniform(-1.0, 1.0, (steps, 1))
+    state = np.zeros(2)
+    for step in range(steps):
+        if step in (0, 40, 44):
+            state = generator.normal(size=2)
+        states[step] = state
+        state = dynamics @ state + np.array([0.0, 0.5]) * actions[step]
+        next_states[step] = state
+    return OfflineDataset(
+        observations=states.astype(np.float32),
+        actions=actions.astype(np.float32),
+        rewards=np.zeros(steps, np.float32),
+        next_observations=next_states.astype(np.float32),
+        terminals=np.zeros(steps, bool),
+        is_transition=np.ones(steps, bool),
+        episode_ends=np.array([40, 44, 104]),
+        metadata={"name": "linear", "source": "here"},
+    )
+
+
+def test_inverse_dynamics_recovers_the_actions_of_a_linear_system():
+    dataset = make_dataset()
+    limits = StateLimits.of(dataset)
+    sampler, generator = StepSampler(dataset, limits), np.random.default_rng(0)
+    trainer = InverseDynamicsTrainer(2, 1, _CONFIG, 0, step_scale=sampler.step_scale)
+    for _ in range(600):
+        trainer.update(sampler.sample(64, generator))
+    found = infer_actions(trainer.ema, limits, dataset.observations, dataset.next_observations)
+    assert float(np.abs(found - dataset.actions).mean()) < 0.05
+
+
+@pytest.mark.parametrize("discount", [0.0, 0.9])
+def test_windows_are_those_of_a_slow_loop(discount):
+    """Each within its episode; goals and rewards by hand."""
+    dataset = make_dataset()
+    limits = StateLimits.of(dataset)
+    settings = {"goal_size": 1, "goal_radius": 0.2, "discount": discount}
+    sampler = PlanSampler(dataset, 10, limits, **settings)
+    expected = {}
+    for start in [*range(31), *range(44, 95)]:
+        plan = dataset.observations[start : start + 10]
+        near = [float(abs(state[0] - plan[-1][0]) <= 0.2) for state in plan]
+        scale = 1.0 - discount
+        returns = [sum(scale * discount**k * r for k, r in enumerate(near[t:])) for t in range(10)]
+        expected[plan.tobytes()] = limits.scale(plan), returns
+    assert len(sampler) == len(expected) == 82
+    batch = sampler.sample(2_000, np.random.default_rng(0))
+    seen = set()
+    keys = {scaled.tobytes(): key for key, (scaled, _) in expected.items()}
+    for plan, returns in zip(batch.plan, batch.goal_return, strict=True):
+        key = keys[plan.tobytes()]
+        np.testing.assert_allclose(returns, expected[key][1], atol=1e-6)
+        seen.add(key)
+    assert len(seen) == 82
+    np.testing.assert_array_equal(batch.ends, np.concatenate([batch.plan[:, 0], batch.plan[:, -1]], axis=1))
+
+
+def test_windows_longer_than_every_episode_are_refused():
+    dataset = make_dataset()
+    with pytest.raises(ValueError, match="an episode of 61 steps or more, got 60"):
+        PlanSampler(dataset, 61, StateLimits.of(dataset))
