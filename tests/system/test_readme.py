@@ -58,7 +58,8 @@ def test_the_local_commands_train_evaluate_and_load(tmp_path):
 
 def test_the_cluster_block_names_a_file_and_a_command_that_exist(tmp_path, monkeypatch):
     """The file is validated elsewhere; the command that runs there is read by the command line itself."""
-    up, run = _block("bash", "ray up").splitlines()
+    up, run, down = _block("bash", "ray up").splitlines()
+    assert up.split()[-1] == down.split()[-1]
     assert (_REPOSITORY / up.split()[-1]).is_file()
     remote = shlex.split(run)[3]
     program, *arguments = shlex.split(remote.split("&&")[-1].strip())
