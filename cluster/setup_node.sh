@@ -11,9 +11,6 @@ if ! test -x .venv/bin/python; then
         PATH="$HOME/.local/bin:$PATH" uv venv --quiet --seed --python 3.11 .venv
     fi
 fi
-if command -v nvidia-smi >/dev/null; then
-    export PIP_EXTRA_INDEX_URL="${PIP_EXTRA_INDEX_URL:-https://download.pytorch.org/whl/cu128}"
-fi
 .venv/bin/python -m pip install --quiet -c constraints.txt -e ".${1:+[$1]}"
 chmod 600 "$HOME/.ray/auth_token"
 # `ray down` looks for `ray` in a login shell.
