@@ -11,10 +11,19 @@ _LAZY_NAMES = {
     "DistillConfig": "distill_rl.algorithms.distill",
     "Distill": "distill_rl.algorithms.distill",
     "ReferenceSet": "distill_rl.types",
+    "follow_policy": "distill_rl.policies.following",
     "load_policy": "distill_rl.policies.loading",
 }
 
-__all__ = ["CMPPO", "CMPPOConfig", "Distill", "DistillConfig", "ReferenceSet", "load_policy"]
+__all__ = [
+    "CMPPO",
+    "CMPPOConfig",
+    "Distill",
+    "DistillConfig",
+    "ReferenceSet",
+    "follow_policy",
+    "load_policy",
+]
 __version__ = "0.1.0"
 
 

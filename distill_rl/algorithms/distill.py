@@ -1,5 +1,6 @@
 """The algorithm: search, distil, broadcast."""
 
+import collections
 import logging
 import time
 from typing import Any
@@ -14,14 +15,17 @@ from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
 from actors.policy_runner import make_config_env
 from distill_rl.algorithms.backpressure import BoundedQueue
 from distill_rl.algorithms.distill_config import DistillConfig
+from distill_rl.algorithms.edge import Edge
 from distill_rl.algorithms.fragment_gate import FragmentGate
 from distill_rl.algorithms.learning import LocalLearning, RemoteLearning
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.loop_metrics import LoopMetrics
 from distill_rl.algorithms.sampling import Fragment, LocalSampler, RemoteSampler
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
+from distill_rl.algorithms.stream_sampler import StreamSampler
 from distill_rl.algorithms.update_ratio import UpdateRatio
 from distill_rl.algorithms.weight_store import WeightStore
+from distill_rl.storage.edge_config import RedisConfig
 from learners.learner import LearnerReport, reshard_replays
 
 __all__ = ["Distill", "DistillConfig"]
@@ -29,6 +33,8 @@ __all__ = ["Distill", "DistillConfig"]
 _logger = logging.getLogger(__name__)
 
 _WAIT_SLICE_SEC = 0.5
+_STREAM_PATIENCE_SEC = 1.0  # after which a step without any work ends
+_STREAM_WAIT_SLICE_SEC = 0.05  # how long the stream may be left alone while env runners are waited for
 _MIN_CAPACITY = 16
 _REPLAYS, _LOOP = "replays", "loop"
 
@@ -38,7 +44,9 @@ class Distill(Algorithm):
 
     Env runners search and send reference sets; learners distil them into the one-step policy; its averaged
     weights go back through a store that the runners pull from. `num_env_runners=0, num_learners=0` runs in
-    one process and repeats itself for a seed; with runners, they search while the learner updates.
+    one process and repeats itself for a seed; with runners, they search while the learner updates. With
+    `edge.redis_url` reference sets also come from actors outside Ray (with `num_env_runners=0`, from them
+    alone), and policies are published for them.
 
     Beside RLlib's own entries a result holds the section `loop`, see `LoopMetrics.result`.
 
@@ -56,10 +64,12 @@ class Distill(Algorithm):
 
         Raises:
           ValueError: if the environment is unknown, has no bounded continuous actions, or cannot be
-            simulated.
+            simulated; or if Redis refuses the client.
+          RedisUnreachableError: if no Redis answers.
         """
         self._loop_config = self.config.part(LoopConfig)
         self.description = f"simulator: {_probe_env(self.config)}"
+        self._edge = Edge(self.config) if self.config.part(RedisConfig).redis_url is not None else None
         self._store: Any = None
         super().setup(config)
         loop = self._loop_config
@@ -70,11 +80,15 @@ class Distill(Algorithm):
             loop.max_queued_fragments or max(_MIN_CAPACITY, 2 * num_requests)
         )
         self.loop_metrics = LoopMetrics(loop.num_return_episodes)
-        self._sampler: LocalSampler | RemoteSampler
-        if self.config.num_env_runners == 0:
-            self._sampler = LocalSampler(self.env_runner, self._gate)
+        self._sampler: LocalSampler | RemoteSampler | StreamSampler
+        remote = None
+        if self.config.num_env_runners > 0:
+            remote = RemoteSampler(self.env_runner_group, self._gate, loop)
+        if self._edge is not None:
+            self._sampler = self._edge.make_sampler(self._gate, remote)
         else:
-            self._sampler = RemoteSampler(self.env_runner_group, self._gate, loop)
+            self._sampler = remote or LocalSampler(self.env_runner, self._gate)
+        self._submitted: collections.deque[list[Fragment]] = collections.deque()
         self._learning: LocalLearning | RemoteLearning
         if self.learner_group.is_local:
             self._learning = LocalLearning(self.learner_group._learner)
@@ -94,6 +108,8 @@ class Distill(Algorithm):
         """
         self._await_work()
         self._learn()
+        if self._edge is not None:
+            self._edge.publisher.poll()
 
     def step(self) -> dict[str, Any]:
         """Runs one iteration of RLlib and adds the section `loop` to its result."""
@@ -101,6 +117,8 @@ class Distill(Algorithm):
         result[_LOOP] = self.loop_metrics.result(
             gate=self._gate, ratio=self._ratio, queue=self._queue, num_in_flight=len(self._sampler.pending)
         )
+        if self._edge is not None:
+            result[_LOOP] |= self._edge.result()
         return result
 
     def evaluate(self, parallel_train_future: Any = None) -> dict[str, Any]:
@@ -152,6 +170,8 @@ class Distill(Algorithm):
                 "gate": self._gate.get_state(),
                 "metrics": self.loop_metrics.get_state(),
             }
+            if isinstance(self._sampler, StreamSampler):
+                state[_LOOP]["stream"] = self._sampler.get_state()
         if self._loop_config.checkpoint_replay and self._check_component(
             _REPLAYS, components, not_components
         ):
@@ -170,6 +190,11 @@ class Distill(Algorithm):
             self._gate.set_state(state[_LOOP]["gate"])
             self.loop_metrics.set_state(state[_LOOP]["metrics"])
             self._queue.pop_all()
+            self._submitted.clear()
+            if isinstance(self._sampler, StreamSampler):
+                self._sampler.forget()
+                if "stream" in state[_LOOP]:
+                    self._sampler.set_state(state[_LOOP]["stream"])
         if _REPLAYS in state:
             self._restore_replays(state[_REPLAYS])
         self._publish_now()
@@ -183,6 +208,8 @@ class Distill(Algorithm):
     def cleanup(self) -> None:
         """Stops every actor."""
         super().cleanup()
+        if self._edge is not None:
+            self._edge.close()
         if self._store is not None:
             ray.kill(self._store)
             self._store = None
@@ -197,7 +224,10 @@ class Distill(Algorithm):
         Raises:
           TimeoutError: naming what it waited for.
         """
-        deadline = time.monotonic() + 2 * self._loop_config.request_timeout_sec
+        patience_sec = 2 * self._loop_config.request_timeout_sec
+        if self._edge is not None:  # actors outside Ray may be silent for as long as they like
+            patience_sec = _STREAM_PATIENCE_SEC
+        deadline = time.monotonic() + patience_sec
         while time.monotonic() < deadline:
             self._request()
             num_taken = self._take_fragments() + self._take_reports()
@@ -207,12 +237,17 @@ class Distill(Algorithm):
             self._learning.check()
             pending = self.pending
             if pending:
-                ray.wait(pending, num_returns=1, timeout=_WAIT_SLICE_SEC, fetch_local=False)
+                slice_sec = _WAIT_SLICE_SEC if self._edge is None else _STREAM_WAIT_SLICE_SEC
+                ray.wait(pending, num_returns=1, timeout=slice_sec, fetch_local=False)
+            elif isinstance(self._sampler, StreamSampler):
+                self._sampler.wait(_WAIT_SLICE_SEC)
             else:
                 time.sleep(_WAIT_SLICE_SEC)
             self.restore_env_runners(self.env_runner_group)
+        if self._edge is not None:
+            return
         raise TimeoutError(
-            f"nothing came for {2 * self._loop_config.request_timeout_sec} s from {self._sampler.describe()} "
+            f"nothing came for {patience_sec} s from {self._sampler.describe()} "
             f"or {self._learning.describe()}"
         )
 
@@ -224,8 +259,9 @@ class Distill(Algorithm):
         while self._learning.is_free and (num_owed or len(self._queue)):
             num_updates = self._ratio.take(min(num_owed, self._loop_config.updates_per_call))
             num_owed -= num_updates
-            references = [fragment.reference_set for fragment in self._queue.pop_all()]
-            self._learning.submit(references, num_updates)
+            fragments = self._queue.pop_all()
+            self._submitted.append(fragments)
+            self._learning.submit([fragment.reference_set for fragment in fragments], num_updates)
             self._take_reports()
             if num_owed and self._sampler.runs_in_background:
                 self._take_fragments()
@@ -256,10 +292,15 @@ class Distill(Algorithm):
         self._ratio.insert(header.num_env_steps)
         if is_wanted:
             self._queue.put(fragment)
+        elif isinstance(self._sampler, StreamSampler):
+            self._sampler.settle([fragment])
 
     def _take_reports(self) -> int:
         calls = self._learning.poll()
         for reports in calls:
+            fragments = self._submitted.popleft()
+            if isinstance(self._sampler, StreamSampler):
+                self._sampler.settle(fragments)
             self._take_report(reports)
         return len(calls)
 
@@ -279,7 +320,9 @@ class Distill(Algorithm):
         """Gives weights to the runners: to the store that remote ones pull from, or to the local one."""
         self.loop_metrics.policy_version = policy_version
         self._gate.publish(policy_version)
-        if isinstance(self._sampler, LocalSampler):
+        if self._edge is not None:
+            self._edge.publish(policy_version, weights)
+        if self.config.num_env_runners == 0:
             self.env_runner.set_weights_of(policy_version, weights)
             return
         for _ in range(2):

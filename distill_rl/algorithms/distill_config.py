@@ -40,13 +40,14 @@ _NETWORK_OPTIONS = ("hidden_sizes", "sigma_min", "sigma_max", "sigma_data")
 class DistillConfig(SearchLoopConfig):
     """Configures `Distill`.
 
-    Beside RLlib's own sections there are four of ours; each takes the fields of frozen dataclasses as
+    Beside RLlib's own sections there are five of ours; each takes the fields of frozen dataclasses as
     keyword arguments, and refuses every other name:
 
     * `search`: `OperatorChoice`, the settings of the operator it names (`RootBanditConfig` unless told
       otherwise), and `ActingConfig`: how actors search and act;
     * `distillation`: `DistillationConfig`, what the learner does with reference sets;
     * `loop`: `LoopConfig`, how actors and learners keep in step;
+    * `edge`: `RedisConfig`, `StreamConfig` and `PublicationConfig`, for actors and robots outside Ray;
     * `world_model`: `WorldModelConfig`, a learned model to search in, instead of a simulator.
 
     Environments are built by `distill_rl.envs.make_env`: any Gymnasium id, class or name registered with Ray

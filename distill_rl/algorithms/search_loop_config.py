@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Self
 
 import gymnasium as gym
+from ray.rllib.core import DEFAULT_MODULE_ID
+from ray.rllib.env import INPUT_ENV_SINGLE_SPACES
 
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig, OperatorChoice, OperatorConfig
@@ -14,6 +16,8 @@ from actors.runner import SearchEnvRunner
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.options import build_part
 from distill_rl.algorithms.sectioned_config import SectionedConfig
+from distill_rl.policies.rl_module import PolicyModule
+from distill_rl.storage.edge_config import PublicationConfig, RedisConfig, StreamConfig
 
 _SEARCH_PARTS = (OperatorChoice, ActingConfig)
 
@@ -54,18 +58,24 @@ def forgotten_options(names: Iterable[str], old_operator: str | None, new_operat
 class SearchLoopConfig(SectionedConfig):
     """Configures a loop of actors that search and learners that distil.
 
-    Two sections are common to all loops; each takes the fields of frozen dataclasses as keyword arguments,
+    Three sections are common to all loops; each takes the fields of frozen dataclasses as keyword arguments,
     and refuses every other name:
 
     * `search`: `OperatorChoice`, the settings of the operator it names, and `ActingConfig`: how actors search
       and act;
-    * `loop`: `LoopConfig`, how actors and learners keep in step.
+    * `loop`: `LoopConfig`, how actors and learners keep in step;
+    * `edge`: `RedisConfig`, `StreamConfig` and `PublicationConfig`, reference sets from and policies for
+      those outside Ray; off unless `redis_url` is set.
 
     Subclasses say what networks there are, how many reference sets are kept, and which real steps go with
     them.
     """
 
-    sections: ClassVar[dict[str, tuple[type, ...]]] = {"search": _SEARCH_PARTS, "loop": (LoopConfig,)}
+    sections: ClassVar[dict[str, tuple[type, ...]]] = {
+        "search": _SEARCH_PARTS,
+        "loop": (LoopConfig,),
+        "edge": (RedisConfig, StreamConfig, PublicationConfig),
+    }
 
     def __init__(self, algo_class: type | None = None) -> None:
         super().__init__(algo_class=algo_class)
@@ -99,6 +109,14 @@ class SearchLoopConfig(SectionedConfig):
           ValueError: for an unknown name (naming the nearest one), a wrong type, or a value out of range.
         """
         return self._set_options("loop", options)
+
+    def edge(self, **options: Any) -> Self:
+        """Sets fields of `RedisConfig`, `StreamConfig` and `PublicationConfig`.
+
+        Raises:
+          ValueError: for an unknown name (naming the nearest one), a wrong type, or a value out of range.
+        """
+        return self._set_options("edge", options)
 
     @property
     def operator_config(self) -> OperatorConfig:
@@ -137,6 +155,20 @@ class SearchLoopConfig(SectionedConfig):
           action_size: `A`.
         """
         raise NotImplementedError
+
+    def make_module(self, env: gym.Env) -> PolicyModule:
+        """Builds the module that actors act with, with weights of no meaning. Ray is not started.
+
+        Args:
+          env: for its spaces.
+        """
+        spaces = env.observation_space, env.action_space
+        spec = self.get_rl_module_spec(
+            spaces={INPUT_ENV_SINGLE_SPACES: spaces, DEFAULT_MODULE_ID: spaces}, inference_only=False
+        )
+        module = spec.build()
+        assert isinstance(module, PolicyModule)
+        return module
 
     def make_operator(self, env: gym.Env, networks: Any) -> ImprovementOperator:
         """Builds the operator that the section `search` describes.

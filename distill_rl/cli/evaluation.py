@@ -9,10 +9,8 @@ from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT
 
 from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
 from actors.policy_runner import make_config_env
-from distill_rl.algorithms.cm_ppo_config import CMPPOConfig
+from distill_rl.algorithms.acting_policy import acting_critic, policy_metadata
 from distill_rl.algorithms.initial_checkpoint import ALGORITHM_FOLDER
-from distill_rl.algorithms.offline_config import OfflineConfig, acting_settings
-from distill_rl.algorithms.online_config import OnlineConfig
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.presets import read_sections
 from distill_rl.cli.sections import RunConfig, build_config
@@ -25,7 +23,6 @@ from distill_rl.policies.rl_module import PolicyModule
 from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.storage.checkpoints import CheckpointStore
 from distill_rl.storage.run_folder import RunFolder
-from learners.offline.config import LearningConfig
 
 POLICY_FOLDER = "policy"
 
@@ -56,7 +53,7 @@ def evaluate_student(
     """Runs episodes of a saved policy in the environment it was saved with.
 
     Args:
-      policy: with the environment in its metadata, as `policy_metadata` writes it.
+      policy: with the environment in its metadata, as `save_acting_policy` writes it.
       num_episodes: at least 1.
       seed: of the episodes' resets; the policy's noise goes on with its own stream.
       settings: how it acts.
@@ -157,24 +154,7 @@ def save_acting_policy(
 ) -> None:
     """Saves the policy of a run alone, with all that it needs to act."""
     metadata = policy_metadata(config)
-    if isinstance(networks, OfflineNetworks):
-        is_chosen = metadata["acting"]["num_candidates"] > 1
-        save_policy(networks.policy, folder, metadata, critic=networks.critic if is_chosen else None)
-    else:
-        save_policy(networks.policy, folder, metadata, networks.encoder)
-
-
-def policy_metadata(config: RunConfig) -> dict[str, Any]:
-    """Returns what a saved policy has to know about its environment, and how it acts."""
-    env_config = dict(config.env_config)
-    action_repeat = env_config.pop("action_repeat", 1)
-    metadata = {"env": config.env, "env_config": env_config, "action_repeat": action_repeat}
-    if isinstance(config, (OfflineConfig, OnlineConfig)):
-        metadata["acting"] = acting_settings(config.part(LearningConfig))
-    elif isinstance(config, CMPPOConfig):
-        num_steps = config.consistency_settings.num_sampling_steps
-        metadata["acting"] = {"num_steps": num_steps, "noise_scale": 0.0, "num_candidates": 1}
-    return metadata
+    save_policy(networks.policy, folder, metadata, networks.encoder, acting_critic(networks, metadata))
 
 
 def _close(envs: list[gym.Env]) -> None:

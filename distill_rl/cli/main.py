@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from distill_rl.cli.datasets_app import datasets_app
+from distill_rl.cli.edge_commands import actor, follow
 from distill_rl.cli.messages import told_in_one_line
 
 # Training renders nothing; without this MuJoCo looks for a display in every process.
@@ -22,6 +23,8 @@ app = typer.Typer(
 )
 
 app.add_typer(datasets_app, name="datasets")
+app.command()(actor)
+app.command()(follow)
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
 _SIGNAL_EXIT_BASE = 128  # a shell's convention: 130 for Ctrl-C

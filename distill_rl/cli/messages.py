@@ -12,6 +12,7 @@ def told_in_one_line() -> Iterator[None]:
     """Prints mistakes and failures of a run as their message; anything else is a bug and keeps its trace."""
     from distill_rl.cli.failure import TrainingError
     from distill_rl.storage.checkpoints import CheckpointError
+    from distill_rl.storage.redis_client import RedisUnreachableError
 
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s: %(message)s")
     try:
@@ -19,6 +20,6 @@ def told_in_one_line() -> Iterator[None]:
     except (ValueError, CheckpointError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(2) from error
-    except TrainingError as error:
+    except (TrainingError, RedisUnreachableError) as error:
         typer.echo(f"error: {error}", err=True)
         raise typer.Exit(1) from error

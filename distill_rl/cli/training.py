@@ -13,6 +13,7 @@ from typing import Any
 import ray
 from rich.console import Console
 
+from distill_rl.algorithms.acting_policy import policy_metadata
 from distill_rl.algorithms.cm_ppo import CMPPO
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.offline import Offline
@@ -24,7 +25,6 @@ from distill_rl.cli.evaluation import (
     evaluate_run_search,
     evaluate_student,
     load_networks,
-    policy_metadata,
     save_acting_policy,
 )
 from distill_rl.cli.failure import resume_command, supervised

@@ -130,19 +130,26 @@ def save_policy(
             state |= {prefix + name: tensor for name, tensor in part.state_dict().items()}
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
     content = safetensors.torch.save(weights)
+    description = describe_policy(policy, metadata, encoder, critic)
+    description["weights_sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / _WEIGHTS_NAME).write_bytes(content)
+    (folder / _DESCRIPTION_NAME).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
+    return folder
+
+
+def describe_policy(
+    policy: Policy, metadata: dict[str, Any], encoder: Encoder | None = None, critic: QEnsemble | None = None
+) -> dict[str, Any]:
+    """Returns all of a policy but its weights, JSON-able; see `save_policy` for the arguments."""
     kind = kind_of(policy)
-    description = {
+    return {
         "format_version": FORMAT_VERSION,
         "kind": kind,
         "architecture": {name: getattr(policy, name) for name in architecture_of(kind)},
         "encoder": None if encoder is None else _describe_encoder(encoder),
         "critic": None if critic is None else {name: getattr(critic, name) for name in _CRITIC},
-        "weights_sha256": hashlib.sha256(content).hexdigest(),
         "metadata": metadata,
     }
-    (folder / _WEIGHTS_NAME).write_bytes(content)
-    (folder / _DESCRIPTION_NAME).write_text(json.dumps(description, indent=2) + "\n", encoding="utf-8")
-    return folder
 
 
 def load_policy(path: str | Path) -> LoadedPolicy:
@@ -166,26 +173,50 @@ def load_policy(path: str | Path) -> LoadedPolicy:
         raise ValueError(
             f"`{weights_path}` is damaged: expected sha256 {description['weights_sha256']}, got {digest}"
         )
-    policy = _build_policy(description, folder / _DESCRIPTION_NAME)
-    encoder = _build_encoder(description.get("encoder"))
-    critic = _build_critic(description.get("critic"), folder / _DESCRIPTION_NAME)
     try:
         weights = safetensors.torch.load(content)
+    except safetensors.SafetensorError as error:
+        raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: {error}") from error
+    return assemble_policy(description, weights, folder / _DESCRIPTION_NAME, weights_path)
+
+
+def assemble_policy(
+    description: dict[str, Any],
+    weights: dict[str, torch.Tensor],
+    description_source: str | Path,
+    weights_source: str | Path,
+) -> LoadedPolicy:
+    """Builds a policy from its parts.
+
+    Args:
+      description: as `describe_policy` returns it, and checked with `check_description`.
+      weights: of the policy, under `encoder.` of its encoder, and under `critic.` of its critic.
+      description_source: where the description comes from, for messages.
+      weights_source: where the weights come from, for messages.
+
+    Raises:
+      ValueError: if they do not fit each other.
+    """
+    policy = _build_policy(description, description_source)
+    encoder = _build_encoder(description.get("encoder"))
+    critic = _build_critic(description.get("critic"), description_source)
+    try:
         for prefix, part in ((_ENCODER_PREFIX, encoder), (_CRITIC_PREFIX, critic)):
             own = {name: weights.pop(name) for name in list(weights) if name.startswith(prefix)}
             if (part is None) != (not own):
                 only = f"only one of them has the {prefix.rstrip('.')}"
-                raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: {only}")
+                raise ValueError(f"`{weights_source}` does not fit {Path(description_source).name}: {only}")
             if part is not None:
                 part.load_state_dict({name.removeprefix(prefix): tensor for name, tensor in own.items()})
                 part.eval().requires_grad_(False)
         policy.load_state_dict(weights)
-    except (RuntimeError, safetensors.SafetensorError) as error:
-        raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: {error}") from error
+    except RuntimeError as error:
+        fitted = Path(description_source).name
+        raise ValueError(f"`{weights_source}` does not fit {fitted}: {error}") from error
     return LoadedPolicy(policy.eval().requires_grad_(False), description["metadata"], encoder, critic)
 
 
-def _build_policy(description: dict[str, Any], path: Path) -> Policy:
+def _build_policy(description: dict[str, Any], path: str | Path) -> Policy:
     """Takes known fields only; what is missing was not there in files of older versions."""
     kind, architecture = description["kind"], description["architecture"]
     known = {name: architecture[name] for name in architecture_of(kind) if name in architecture}
@@ -208,7 +239,7 @@ def _build_encoder(description: dict[str, Any] | None) -> Encoder | None:
     return Encoder(description["observation_size"], settings)
 
 
-def _build_critic(description: dict[str, Any] | None, path: Path) -> QEnsemble | None:
+def _build_critic(description: dict[str, Any] | None, path: str | Path) -> QEnsemble | None:
     if description is None:
         return None
     try:
@@ -244,13 +275,28 @@ def _read_description(path: Path) -> dict[str, Any]:
         description = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"`{path}` is damaged: {error}") from error
+    return check_description(description, path, with_digest=True)
+
+
+def check_description(description: Any, path: str | Path, with_digest: bool = False) -> dict[str, Any]:
+    """Checks that a description has all that a policy is built from, and returns it.
+
+    Args:
+      description: what was read.
+      path: where it comes from, for messages.
+      with_digest: whether the digest of the weights must be in it.
+
+    Raises:
+      ValueError: if it is of a newer format, of an unknown kind, or lacks something.
+    """
     version = description.get("format_version") if isinstance(description, dict) else None
     if version not in range(1, FORMAT_VERSION + 1):
         raise ValueError(f"`{path}` must have a format version up to {FORMAT_VERSION}, got {version}")
     kind = description.setdefault("kind", "consistency")
     if kind not in POLICY_KINDS:
         raise ValueError(f"`{path}` must hold a policy of kind {', '.join(POLICY_KINDS)}, got {kind!r}")
-    missing = [name for name in ("architecture", "weights_sha256", "metadata") if name not in description]
+    fields = ("architecture", "metadata", *(("weights_sha256",) if with_digest else ()))
+    missing = [name for name in fields if name not in description]
     needed = [name for name in architecture_of(kind) if name != _LATER]
     missing += [name for name in needed if name not in description.get("architecture", {})]
     for part, names in (("encoder", _ENCODER), ("critic", _CRITIC)):

@@ -139,8 +139,8 @@ class EdgeKeys:
       references: stream of reference sets.
       dead_letters: stream of the messages that were refused.
       policies: what keys of policies begin with.
-      newest_policy: number of the newest publication.
-      last_publication: counter of the publications.
+      newest_policy: id of the newest publication.
+      kept_policies: list of the ids of those that are kept, newest first.
       notices: channel that tells of publications.
     """
 
@@ -148,7 +148,7 @@ class EdgeKeys:
     dead_letters: str
     policies: str
     newest_policy: str
-    last_publication: str
+    kept_policies: str
     notices: str
 
     @staticmethod
@@ -159,6 +159,6 @@ class EdgeKeys:
             dead_letters=f"{name}:references:dead",
             policies=f"{name}:policy:",
             newest_policy=f"{name}:policy:newest",
-            last_publication=f"{name}:policy:counter",
+            kept_policies=f"{name}:policy:kept",
             notices=f"{name}:policy",
         )

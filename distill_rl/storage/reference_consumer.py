@@ -83,6 +83,7 @@ class ReferenceConsumer:
     Attributes:
       statistics: counters.
       ledger: which messages have been acknowledged.
+      last_message_sec: time of the last good message, or of the start, by `clock`.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class ReferenceConsumer:
         self._config = config or StreamConfig()
         self._check_fn = check_fn
         self._clock = clock
+        self.last_message_sec = clock()
         self._consumer = f"{socket.gethostname()}-{os.getpid()}-{id(self):x}"
         self._in_flight: dict[bytes, tuple[str, int]] = {}
         self._done: set[bytes] = set()  # to be removed from the stream
@@ -156,6 +158,10 @@ class ReferenceConsumer:
     def release(self) -> None:
         """Forgets what was read and not acknowledged; it comes again after `claim_idle_sec`."""
         self._in_flight.clear()
+
+    def close(self) -> None:
+        """Disconnects."""
+        self._client.close()
 
     def get_state(self) -> dict[str, Any]:
         """Returns what is known of the messages that were acknowledged."""
@@ -262,6 +268,7 @@ class ReferenceConsumer:
             self._done.add(entry_id)
             return None
         self._in_flight[entry_id] = key
+        self.last_message_sec = self._clock()
         self.statistics.num_messages += 1
         self.statistics.num_bytes += len(message)
         self.statistics.num_sets += sum(len(collected.reference_set) for collected in batch.collected)

@@ -135,6 +135,18 @@ class ReferenceProducer:
             self._changed.notify_all()
             return True
 
+    def wait_for_room(self, timeout_sec: float) -> bool:
+        """Waits until `put` would not, and returns whether it would not now.
+
+        Raises:
+          RedisRefusedError: if Redis turned the client away.
+        """
+        with self._changed:
+            has_room = self._changed.wait_for(lambda: self._refusal or not self._is_full(), timeout_sec)
+            if self._refusal is not None:
+                raise self._refusal
+            return bool(has_room)
+
     def flush(self, timeout_sec: float) -> bool:
         """Sends what waits, and returns whether Redis acknowledged all of it in time."""
         with self._changed:

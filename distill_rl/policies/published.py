@@ -1,0 +1,96 @@
+"""Policies as messages, see `distill_rl.storage.framing`: weights in safetensors, never in pickle."""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+import torch
+
+from distill_rl.policies.loading import LoadedPolicy, assemble_policy, check_description
+from distill_rl.storage.framing import WireError, seal, unseal
+
+_MAGIC = b"DRLP"
+_NETWORKS = "networks."
+_POLICY = "policy."
+_PARTS = ("encoder", "critic")
+
+
+@dataclasses.dataclass(frozen=True)
+class PublishedPolicy:
+    """What a training publishes.
+
+    Attributes:
+      policy_version: updates behind the weights.
+      description: of the policy, see `describe_policy`; its metadata name the environment.
+      weights: state of the module: the policy, and what else searches need. By name.
+    """
+
+    policy_version: int
+    description: dict[str, Any]
+    weights: dict[str, np.ndarray]
+
+    def to_policy(self) -> LoadedPolicy:
+        """Builds the policy alone, with what it needs to act.
+
+        Raises:
+          WireError: if the weights do not fit the description.
+        """
+        wanted = {f"{_NETWORKS}{_POLICY}": ""}
+        for part in _PARTS:
+            if self.description.get(part) is not None:
+                wanted[f"{_NETWORKS}{part}."] = f"{part}."
+        weights = {
+            new + name.removeprefix(old): torch.from_numpy(array.copy())
+            for name, array in self.weights.items()
+            for old, new in wanted.items()
+            if name.startswith(old)
+        }
+        try:
+            return assemble_policy(self.description, weights, "published policy", "published weights")
+        except (TypeError, ValueError) as error:
+            raise WireError(str(error)) from error
+
+
+def encode_policy(policy_version: int, description: Mapping[str, Any], weights: Mapping[str, Any]) -> bytes:
+    """Writes a policy as a message.
+
+    Args:
+      policy_version: updates behind the weights.
+      description: see `describe_policy`.
+      weights: state of the module, arrays or numbers by name.
+    """
+    arrays = {name: np.array(value, order="C") for name, value in weights.items()}
+    header = {"policy_version": int(policy_version), "description": dict(description)}
+    return seal(_MAGIC, header, [safetensors.numpy.save(arrays)])
+
+
+def decode_policy(message: bytes, max_bytes: int) -> PublishedPolicy:
+    """Reads a message.
+
+    Args:
+      message: what came from the network.
+      max_bytes: largest message that is looked into.
+
+    Raises:
+      WireError: whatever is wrong with it: weights that are not finite, too.
+    """
+    header, payload = unseal(_MAGIC, message, max_bytes)
+    version = header.get("policy_version")
+    if isinstance(version, bool) or not isinstance(version, int) or version < 0:
+        raise WireError(f"`policy_version` must be an integer of at least 0, got {version!r:.50}")
+    try:
+        description = check_description(header.get("description"), "published policy")
+        if not isinstance(description["metadata"], dict):
+            raise WireError(f"`metadata` must be a map, got {type(description['metadata']).__name__}")
+        weights = safetensors.numpy.load(bytes(payload))
+    except WireError:
+        raise
+    except (AttributeError, TypeError, ValueError, safetensors.SafetensorError) as error:
+        raise WireError(f"{type(error).__name__}: {error}") from error
+    for name, array in weights.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise WireError(f"weights must be finite, got others in {name!r}")
+    return PublishedPolicy(version, description, weights)

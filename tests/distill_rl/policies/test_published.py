@@ -1,0 +1,87 @@
+"""Policies as messages: what is published acts like what was trained, and nothing damaged acts at all."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from distill_rl.networks.distill_networks import make_networks
+from distill_rl.networks.world_model import WorldModelConfig
+from distill_rl.policies.loading import describe_policy
+from distill_rl.policies.published import decode_policy, encode_policy
+from distill_rl.storage.framing import WireError
+
+_MAX_BYTES = 1 << 22
+_METADATA = {"env": "dm_control/cartpole-swingup-v0", "env_config": {}, "action_repeat": 4}
+
+
+def _make(with_model=False):
+    torch.manual_seed(1)
+    world_model = WorldModelConfig(enabled=with_model, latent_size=8, group_size=4, model_hidden_sizes=(8,))
+    return make_networks(5, 2, {"hidden_sizes": (8,)}, world_model).eval()
+
+
+def _message(networks, policy_version=7, **changes):
+    weights = {f"networks.{name}": tensor.numpy() for name, tensor in networks.state_dict().items()}
+    description = describe_policy(networks.policy, dict(_METADATA), networks.encoder)
+    return encode_policy(policy_version, description | changes.pop("description", {}), weights | changes)
+
+
+@pytest.mark.parametrize("with_model", [False, True])
+def test_published_policy_acts_as_the_trained_one(with_model):
+    """The policy, its encoder and its normaliser come back; so do all other weights."""
+    networks = _make(with_model)
+    published = decode_policy(_message(networks), _MAX_BYTES)
+    observation = np.random.default_rng(0).standard_normal((4, 5), dtype=np.float32)
+    seen = networks.encode(torch.from_numpy(observation))
+    with torch.inference_mode():
+        expected = networks.policy.one_step(seen, torch.zeros(4, 2)).numpy()
+    np.testing.assert_allclose(published.to_policy().act(observation), expected, atol=1e-6)
+    assert published.policy_version == 7
+    assert published.to_policy().metadata == _METADATA
+    assert {name.removeprefix("networks.") for name in published.weights} == set(networks.state_dict())
+
+
+_GOOD = _message(_make())
+
+
+@given(st.integers(0, len(_GOOD) - 1), st.integers(1, 255), st.booleans())
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+def test_damaged_policy_is_refused(place, change, is_cut):
+    """A flipped byte or a cut raises `WireError`, wherever it is."""
+    damaged = bytearray(_GOOD)
+    if is_cut:
+        del damaged[place:]
+    else:
+        damaged[place] ^= change
+    with pytest.raises(WireError):
+        decode_policy(bytes(damaged), _MAX_BYTES)
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"networks.policy.normalizer.mean": np.full(5, np.nan, np.float32)}, "weights must be finite"),
+        ({"description": {"kind": "oracle"}}, "must hold a policy of kind"),
+        ({"description": {"format_version": 99}}, "format version up to"),
+        ({"description": {"architecture": {}}}, "it lacks observation_size"),
+        ({"description": {"architecture": 3}}, "TypeError"),
+        ({"description": {"metadata": [1]}}, "`metadata` must be a map"),
+        ({"policy_version": -1}, "`policy_version` must be"),
+    ],
+)
+def test_wrong_content_is_refused(changes, expected):
+    """A whole message with a wrong content is refused with its name."""
+    with pytest.raises(WireError, match=expected):
+        decode_policy(_message(_make(), **changes), _MAX_BYTES)
+
+
+def test_weights_of_another_architecture_are_refused():
+    """Weights that do not fit the description do not become a policy."""
+    architecture = describe_policy(_make().policy, {})["architecture"] | {"hidden_sizes": (9,)}
+    published = decode_policy(_message(_make(), description={"architecture": architecture}), _MAX_BYTES)
+    with pytest.raises(WireError, match="does not fit"):
+        published.to_policy()
+    with pytest.raises(WireError, match="at most 10 bytes"):
+        decode_policy(_GOOD, 10)
