@@ -10,8 +10,7 @@ from actors.operators.base import ImprovementOperator
 from actors.simulators.base import Simulator
 from actors.stepping import best_actions, search_states, step_env
 from distill_rl.policies.base import SearchPolicy
-
-_EnvsActFn = Callable[[np.ndarray, list[gym.Env]], np.ndarray]
+from distill_rl.policies.chunk_execution import ChunkExecutor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +42,9 @@ class _Episode:
     observation: np.ndarray  # [O]
 
 
+_EpisodesActFn = Callable[[np.ndarray, list[_Episode]], np.ndarray]
+
+
 def evaluate_policy(
     act_fn: Callable[[np.ndarray], np.ndarray], envs: Sequence[gym.Env], num_episodes: int, seed: int = 0
 ) -> EvaluationResult:
@@ -64,6 +66,32 @@ def evaluate_policy(
       ValueError: if there is no environment or no episode.
     """
     return _evaluate(lambda observation, _: act_fn(observation), envs, num_episodes, seed)
+
+
+def evaluate_chunks(
+    executor: ChunkExecutor, envs: Sequence[gym.Env], num_episodes: int, seed: int = 0
+) -> EvaluationResult:
+    """Runs whole episodes of a policy that plans chunks of actions; see `evaluate_policy`.
+
+    Args:
+      executor: plans and acts out; what it holds of earlier episodes is forgotten.
+      envs: environments of one kind; they are reset.
+      num_episodes: at least 1.
+      seed: of the episodes' resets.
+
+    Returns:
+      Returns and lengths of `num_episodes` episodes.
+
+    Raises:
+      ValueError: if there is no environment or no episode.
+    """
+    executor.reset()
+    return _evaluate(
+        lambda observation, running: executor.act(observation, [episode.index for episode in running]),
+        envs,
+        num_episodes,
+        seed,
+    )
 
 
 def evaluate_search(
@@ -92,14 +120,16 @@ def evaluate_search(
     """
     generator = np.random.default_rng([seed, 1])
 
-    def act_fn(observation: np.ndarray, running: list[gym.Env]) -> np.ndarray:
-        searched, state = search_states(simulator, running, observation)
+    def act_fn(observation: np.ndarray, running: list[_Episode]) -> np.ndarray:
+        searched, state = search_states(simulator, [episode.env for episode in running], observation)
         return best_actions(operator.improve(searched, state, policy, generator))
 
     return _evaluate(act_fn, envs, num_episodes, seed)
 
 
-def _evaluate(act_fn: _EnvsActFn, envs: Sequence[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
+def _evaluate(
+    act_fn: _EpisodesActFn, envs: Sequence[gym.Env], num_episodes: int, seed: int
+) -> EvaluationResult:
     if not envs:
         raise ValueError("`envs` must hold at least one environment, got none")
     if num_episodes < 1:
@@ -109,7 +139,7 @@ def _evaluate(act_fn: _EnvsActFn, envs: Sequence[gym.Env], num_episodes: int, se
     waiting = iter(enumerate(np.random.SeedSequence(seed).generate_state(num_episodes)))
     running = [episode for env in envs if (episode := _next_episode(env, waiting))]
     while running:
-        actions = act_fn(np.stack([e.observation for e in running]), [e.env for e in running])
+        actions = act_fn(np.stack([episode.observation for episode in running]), running)
         still_running = []
         for episode, action in zip(running, actions):
             step = step_env(episode.env, action)

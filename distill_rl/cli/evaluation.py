@@ -7,7 +7,7 @@ from typing import Any
 import gymnasium as gym
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID
 
-from actors.evaluation import EvaluationResult, evaluate_policy, evaluate_search
+from actors.evaluation import EvaluationResult, evaluate_chunks, evaluate_policy, evaluate_search
 from actors.policy_runner import make_config_env
 from distill_rl.algorithms.acting_policy import acting_critic, policy_metadata
 from distill_rl.algorithms.initial_checkpoint import ALGORITHM_FOLDER
@@ -18,7 +18,8 @@ from distill_rl.envs import make_env
 from distill_rl.networks.actor_critic import ActorCriticNetworks
 from distill_rl.networks.distill_networks import StudentNetworks
 from distill_rl.networks.offline_networks import OfflineNetworks
-from distill_rl.policies.loading import LoadedPolicy, load_policy, save_policy
+from distill_rl.policies.loaded import LoadedChunkPolicy, LoadedPolicy
+from distill_rl.policies.loading import load_policy, save_policy
 from distill_rl.policies.rl_module import PolicyModule
 from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.storage.checkpoints import CheckpointStore
@@ -34,21 +35,43 @@ _MODULE_PATH = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MOD
 class StudentSettings:
     """How the student acts.
 
-    What is None is as the policy was saved with, see `LoadedPolicy.act`.
+    What is None is as the policy was saved with, see `LoadedPolicy.act` and `LoadedChunkPolicy.act_chunk`.
 
     Attributes:
-      num_steps: network calls for each action.
+      num_steps: network calls for each action, or steps of a sampler.
       noise_scale: 0 is its mode-like action, 1 its full distribution.
       num_candidates: actions sampled, of which a critic chooses one.
+      exec_horizon: of a policy over chunks: actions acted out before it plans again.
+      sampler: of a teacher over chunks.
     """
 
     num_steps: int | None = None
     noise_scale: float | None = None
     num_candidates: int | None = None
+    exec_horizon: int | None = None
+    sampler: str | None = None
+
+    def given(self, policy: LoadedPolicy | LoadedChunkPolicy) -> dict[str, Any]:
+        """Returns what is not None, for a policy.
+
+        Raises:
+          ValueError: if something is given that this policy has not.
+        """
+        given = {name: value for name, value in dataclasses.asdict(self).items() if value is not None}
+        is_chunked = isinstance(policy, LoadedChunkPolicy)
+        foreign = ("num_candidates",) if is_chunked else ("exec_horizon", "sampler")
+        kind = "over chunks of actions" if is_chunked else "of single actions"
+        for name in foreign:
+            if name in given:
+                raise ValueError(f"`{name}` has no meaning for a policy {kind}, got {given[name]!r}")
+        return given
 
 
 def evaluate_student(
-    policy: LoadedPolicy, num_episodes: int, seed: int = 0, settings: StudentSettings | None = None
+    policy: LoadedPolicy | LoadedChunkPolicy,
+    num_episodes: int,
+    seed: int = 0,
+    settings: StudentSettings | None = None,
 ) -> EvaluationResult:
     """Runs episodes of a saved policy in the environment it was saved with.
 
@@ -59,9 +82,9 @@ def evaluate_student(
       settings: how it acts.
 
     Raises:
-      ValueError: if the metadata name no environment.
+      ValueError: if the metadata name no environment, or a setting is of other policies.
     """
-    settings = settings or StudentSettings()
+    given = (settings or StudentSettings()).given(policy)
     if policy.metadata.get("env") is None:
         raise ValueError(f"the policy must name its environment `env`, got metadata {policy.metadata}")
 
@@ -71,12 +94,9 @@ def evaluate_student(
 
     envs = [build() for _ in range(min(num_episodes, _MAX_ENVS))]
     try:
-        return evaluate_policy(
-            lambda observation: policy.act(observation, **dataclasses.asdict(settings)),
-            envs,
-            num_episodes,
-            seed,
-        )
+        if isinstance(policy, LoadedChunkPolicy):
+            return evaluate_chunks(policy.make_executor(**given), envs, num_episodes, seed)
+        return evaluate_policy(lambda seen: policy.act(seen, **given), envs, num_episodes, seed)
     finally:
         _close(envs)
 

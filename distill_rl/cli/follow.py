@@ -8,7 +8,7 @@ import numpy as np
 
 from actors.stepping import step_env
 from distill_rl.envs import make_env
-from distill_rl.policies.loading import LoadedPolicy
+from distill_rl.policies.loaded import LoadedPolicy
 from distill_rl.storage.policy_publication import PolicySubscriber
 
 _WAIT_SLICE_SEC = 0.5

@@ -72,6 +72,10 @@ def evaluate(
     num_candidates: Annotated[
         int | None, typer.Option(min=1, help="Actions sampled for a critic to choose from.")
     ] = None,
+    exec_horizon: Annotated[
+        int | None, typer.Option(min=1, help="Actions of a chunk acted out before it plans again.")
+    ] = None,
+    sampler: Annotated[str | None, typer.Option(help="Of a teacher over chunks: heun, ddim, ...")] = None,
     search: Annotated[bool, typer.Option("--search", help="Also judge the search; needs a run.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
 ) -> None:
@@ -79,7 +83,7 @@ def evaluate(
     with told_in_one_line():
         from distill_rl.cli.evaluation import StudentSettings, evaluate_path
 
-        settings = StudentSettings(num_steps, noise_scale, num_candidates)
+        settings = StudentSettings(num_steps, noise_scale, num_candidates, exec_horizon, sampler)
         results = evaluate_path(path, episodes, seed, settings, with_search=search)
     for name, result in results.items():
         line = f"{name} return {result.mean_return:.1f} +- {result.returns.std():.1f}"

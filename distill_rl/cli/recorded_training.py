@@ -27,7 +27,8 @@ from distill_rl.cli.settings import DISTILL
 from distill_rl.cli.training import start_ray
 from distill_rl.envs import make_env
 from distill_rl.networks.distill_networks import StudentNetworks
-from distill_rl.policies.loading import LoadedPolicy, save_policy
+from distill_rl.policies.loaded import LoadedPolicy
+from distill_rl.policies.loading import save_policy
 
 MEDIUM_FRACTION = 1.0 / 3.0
 """A policy is medium from this share of the expert's return on, as in D4RL."""

@@ -1,6 +1,6 @@
 """Policies that follow a training from outside: for robots, without Ray."""
 
-from distill_rl.policies.loading import LoadedPolicy
+from distill_rl.policies.loaded import LoadedPolicy
 from distill_rl.policies.published import decode_policy
 from distill_rl.storage.edge_config import PublicationConfig, RedisConfig
 from distill_rl.storage.policy_publication import PolicySubscriber

@@ -5,106 +5,40 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors
 import safetensors.torch
 import torch
 
 from distill_rl.networks.q_ensemble import QEnsemble
 from distill_rl.networks.world_model import Encoder, WorldModelConfig
-from distill_rl.policies.candidates import act_by_value
-from distill_rl.policies.kinds import POLICY_KINDS, Policy, architecture_of, kind_of, make_policy
+from distill_rl.policies.chunk import ChunkPolicy
+from distill_rl.policies.kinds import (
+    ALL_POLICY_KINDS,
+    CHUNK_POLICY_KINDS,
+    Policy,
+    architecture_of,
+    kind_of,
+    make_chunk_policy,
+    make_policy,
+)
+from distill_rl.policies.loaded import LoadedChunkPolicy, LoadedPolicy
 
 FORMAT_VERSION = 3
 """1 had no encoders, 2 only consistency policies of one backbone, and no critics."""
 
 _WEIGHTS_NAME = "policy.safetensors"
 _DESCRIPTION_NAME = "policy.json"
-_SUBFOLDER = "policy"
 _LATEST_NAME = "latest"
 _ENCODER_PREFIX = "encoder."
 _ENCODER = ("observation_size", "latent_size", "group_size", "model_hidden_sizes")
 _CRITIC_PREFIX = "critic."
 _CRITIC = ("observation_size", "action_size", "hidden_sizes", "num_members")
-_ACTING = {"num_steps": 1, "noise_scale": 0.0, "num_candidates": 1}
 _LATER = "backbone"
 """What an architecture may lack, since files before version 3 do."""
 
 
-class LoadedPolicy:
-    """A policy that acts on numpy observations.
-
-    Args:
-      policy: the network.
-      metadata: what was saved beside it (environment id, action repeat, ...).
-      encoder: maps observations to what the policy is conditioned on; None for observations themselves.
-      critic: values of actions, for acting by the best of several candidates; None if there is none.
-    """
-
-    def __init__(
-        self,
-        policy: Policy,
-        metadata: dict[str, Any],
-        encoder: Encoder | None = None,
-        critic: QEnsemble | None = None,
-    ):
-        self.policy = policy
-        self.metadata = metadata
-        self.encoder = encoder
-        self.critic = critic
-        self._generator = torch.Generator().manual_seed(0)
-
-    def act(
-        self,
-        observation: np.ndarray,
-        num_steps: int | None = None,
-        noise_scale: float | None = None,
-        seed: int | None = None,
-        num_candidates: int | None = None,
-    ) -> np.ndarray:
-        """Draws actions.
-
-        How a policy acts unless told otherwise is among its metadata (`acting`), and without that one step
-        of one candidate without noise.
-
-        Args:
-          observation: shape `[O]` or `[B, O]`.
-          num_steps: network calls for each action of a consistency policy.
-          noise_scale: 0 gives the mode-like action, 1 the full distribution.
-          seed: of this call's noise; None goes on with the policy's own stream, which starts at seed 0.
-          num_candidates: actions sampled, of which the critic chooses one, see `act_by_value`.
-
-        Returns:
-          Actions in [-1, 1]. Shape `[A]` or `[B, A]`, float32.
-
-        Raises:
-          ValueError: if the observation has the wrong shape, or there is no critic to choose.
-        """
-        rows = np.array(observation, np.float32)  # a copy: what is mapped from a file cannot be a tensor
-        size = (self.encoder or self.policy).observation_size
-        if rows.ndim not in (1, 2) or rows.shape[-1] != size:
-            raise ValueError(f"`observation` must have shape [{size}] or [B, {size}], got {list(rows.shape)}")
-        asked = {"num_steps": num_steps, "noise_scale": noise_scale, "num_candidates": num_candidates}
-        acting = _ACTING | self.metadata.get("acting", {})
-        acting |= {name: value for name, value in asked.items() if value is not None}
-        generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
-        seen = torch.from_numpy(np.atleast_2d(rows))
-        if self.encoder is not None:
-            seen = self.encoder(seen)
-        num_candidates = acting.pop("num_candidates")
-        if num_candidates == 1:
-            actions = self.policy.act(seen, **acting, generator=generator)
-        elif self.critic is None:
-            raise ValueError(f"`num_candidates` must be 1 without a critic, got {num_candidates}")
-        else:
-            actions = act_by_value(
-                self.policy, self.critic, seen, num_candidates, **acting, generator=generator
-            )
-        return actions.numpy().reshape(*rows.shape[:-1], self.policy.action_size)
-
-
 def save_policy(
-    policy: Policy,
+    policy: Policy | ChunkPolicy,
     path: str | Path,
     metadata: dict[str, Any],
     encoder: Encoder | None = None,
@@ -138,7 +72,10 @@ def save_policy(
 
 
 def describe_policy(
-    policy: Policy, metadata: dict[str, Any], encoder: Encoder | None = None, critic: QEnsemble | None = None
+    policy: Policy | ChunkPolicy,
+    metadata: dict[str, Any],
+    encoder: Encoder | None = None,
+    critic: QEnsemble | None = None,
 ) -> dict[str, Any]:
     """Returns all of a policy but its weights, JSON-able; see `save_policy` for the arguments."""
     kind = kind_of(policy)
@@ -152,17 +89,21 @@ def describe_policy(
     }
 
 
-def load_policy(path: str | Path) -> LoadedPolicy:
+def load_policy(path: str | Path, name: str = "policy") -> LoadedPolicy | LoadedChunkPolicy:
     """Reads a policy saved by `save_policy`.
 
     Args:
       path: its folder, a checkpoint, or a run folder (its latest checkpoint).
+      name: of a checkpoint with several policies, which one: its subfolder.
+
+    Returns:
+      One that acts; of the second type if it was saved as one over chunks of actions.
 
     Raises:
       ValueError: if there is no policy, it is of a newer format, or a file is damaged; the message names the
         file.
     """
-    folder = find_policy_folder(path)
+    folder = find_policy_folder(path, name)
     description = _read_description(folder / _DESCRIPTION_NAME)
     weights_path = folder / _WEIGHTS_NAME
     if not weights_path.is_file():
@@ -185,7 +126,7 @@ def assemble_policy(
     weights: dict[str, torch.Tensor],
     description_source: str | Path,
     weights_source: str | Path,
-) -> LoadedPolicy:
+) -> LoadedPolicy | LoadedChunkPolicy:
     """Builds a policy from its parts.
 
     Args:
@@ -213,15 +154,18 @@ def assemble_policy(
     except RuntimeError as error:
         fitted = Path(description_source).name
         raise ValueError(f"`{weights_source}` does not fit {fitted}: {error}") from error
-    return LoadedPolicy(policy.eval().requires_grad_(False), description["metadata"], encoder, critic)
+    policy.eval().requires_grad_(False)
+    if isinstance(policy, ChunkPolicy):
+        return LoadedChunkPolicy(policy, description["metadata"])
+    return LoadedPolicy(policy, description["metadata"], encoder, critic)
 
 
-def _build_policy(description: dict[str, Any], path: str | Path) -> Policy:
+def _build_policy(description: dict[str, Any], path: str | Path) -> Policy | ChunkPolicy:
     """Takes known fields only; what is missing was not there in files of older versions."""
     kind, architecture = description["kind"], description["architecture"]
     known = {name: architecture[name] for name in architecture_of(kind) if name in architecture}
     try:
-        return make_policy(kind, **known)
+        return (make_chunk_policy if kind in CHUNK_POLICY_KINDS else make_policy)(kind, **known)
     except (RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"`{path}` is damaged: {error}") from error
 
@@ -248,19 +192,24 @@ def _build_critic(description: dict[str, Any] | None, path: str | Path) -> QEnse
         raise ValueError(f"`{path}` is damaged: {error}") from error
 
 
-def find_policy_folder(path: str | Path) -> Path:
+def find_policy_folder(path: str | Path, name: str = "policy") -> Path:
     """Finds the folder of a policy from that folder, a checkpoint, a `checkpoints` folder or a run folder.
+
+    Args:
+      path: where to look.
+      name: of the policy's folder in a checkpoint.
 
     Raises:
       ValueError: if none is found.
     """
     path = Path(path)
     for root in (path, *_latest_checkpoints(path)):
-        for folder in (root, root / _SUBFOLDER):
+        for folder in (root, root / name):
             if (folder / _DESCRIPTION_NAME).is_file():
                 return folder
     raise ValueError(
-        f"`{path}` must hold a policy ({_DESCRIPTION_NAME}) or a run with a checkpoint, got neither there"
+        f"`{path}` must hold a policy ({_DESCRIPTION_NAME}) or a run with a checkpoint of one as {name!r}, "
+        "got neither there"
     )
 
 
@@ -293,8 +242,8 @@ def check_description(description: Any, path: str | Path, with_digest: bool = Fa
     if version not in range(1, FORMAT_VERSION + 1):
         raise ValueError(f"`{path}` must have a format version up to {FORMAT_VERSION}, got {version}")
     kind = description.setdefault("kind", "consistency")
-    if kind not in POLICY_KINDS:
-        raise ValueError(f"`{path}` must hold a policy of kind {', '.join(POLICY_KINDS)}, got {kind!r}")
+    if kind not in ALL_POLICY_KINDS:
+        raise ValueError(f"`{path}` must hold a policy of kind {', '.join(ALL_POLICY_KINDS)}, got {kind!r}")
     fields = ("architecture", "metadata", *(("weights_sha256",) if with_digest else ()))
     missing = [name for name in fields if name not in description]
     needed = [name for name in architecture_of(kind) if name != _LATER]

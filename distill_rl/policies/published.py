@@ -9,7 +9,8 @@ import safetensors
 import safetensors.numpy
 import torch
 
-from distill_rl.policies.loading import LoadedPolicy, assemble_policy, check_description
+from distill_rl.policies.loaded import LoadedPolicy
+from distill_rl.policies.loading import assemble_policy, check_description
 from distill_rl.storage.framing import WireError, seal, unseal
 
 _MAGIC = b"DRLP"
@@ -49,9 +50,12 @@ class PublishedPolicy:
             if name.startswith(old)
         }
         try:
-            return assemble_policy(self.description, weights, "published policy", "published weights")
+            policy = assemble_policy(self.description, weights, "published policy", "published weights")
         except (TypeError, ValueError) as error:
             raise WireError(str(error)) from error
+        if not isinstance(policy, LoadedPolicy):
+            raise WireError(f"the published policy must be of single actions, got {self.description['kind']}")
+        return policy
 
 
 def encode_policy(policy_version: int, description: Mapping[str, Any], weights: Mapping[str, Any]) -> bytes:

@@ -3,9 +3,10 @@ import pytest
 from dm_control.rl.control import PhysicsError
 from toy_simulator import LinearPolicy, PointMassEnv, PointMassSimulator
 
-from actors.evaluation import evaluate_policy, evaluate_search
+from actors.evaluation import evaluate_chunks, evaluate_policy, evaluate_search
 from actors.operators.config import RootBanditConfig
 from actors.operators.root_bandit import RootBandit
+from distill_rl.policies.chunk_execution import ChunkExecutor
 
 
 def _act(observation):
@@ -51,6 +52,30 @@ def test_policy_is_called_with_the_running_episodes_only():
 
     evaluate_policy(act, [PointMassEnv(1, max_steps=3) for _ in range(4)], 5)
     assert sizes == [4] * 3 + [1] * 3
+
+
+@pytest.mark.parametrize("num_envs", [1, 3, 8])
+def test_chunks_are_acted_out_in_every_episode(num_envs):
+    """Episodes of different lengths, two steps of each chunk, against one episode after the other."""
+
+    def plan(observation):
+        return np.stack([np.sign(observation), -0.5 * np.sign(observation)], axis=1)
+
+    def envs():
+        return [PointMassEnv(1, limit=1.0, max_steps=9) for _ in range(num_envs)]
+
+    found = evaluate_chunks(ChunkExecutor(plan, 2), envs(), 6)
+    alone, env = [], PointMassEnv(1, limit=1.0, max_steps=9)
+    for seed in np.random.SeedSequence(0).generate_state(6):
+        observation, _ = env.reset(seed=int(seed) % 2**31)
+        total, is_over, chunk = 0.0, False, []
+        while not is_over:
+            chunk = chunk or list(plan(observation[None])[0])
+            observation, reward, terminated, truncated, _ = env.step(chunk.pop(0))
+            total, is_over = total + reward, terminated or truncated
+        alone.append(total)
+    np.testing.assert_allclose(found.returns, alone)
+    assert len(set(found.lengths)) > 1
 
 
 @pytest.mark.parametrize("failure", [None, PhysicsError("bad")])

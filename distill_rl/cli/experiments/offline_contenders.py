@@ -13,7 +13,7 @@ from distill_rl.algorithms.offline_config import acting_settings
 from distill_rl.algorithms.options import build_part
 from distill_rl.cli.experiments.offline_spec import OfflineSpec
 from distill_rl.datasets.offline_dataset import OfflineDataset
-from distill_rl.policies.loading import LoadedPolicy
+from distill_rl.policies.loaded import LoadedPolicy
 from learners.offline.config import LearningConfig
 from learners.offline.trainer import OfflineTrainer
 from learners.offline.transitions import TransitionSampler, observation_statistics

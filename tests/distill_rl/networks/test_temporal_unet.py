@@ -82,3 +82,18 @@ def test_wrong_inputs_are_refused():
         network(torch.randn(1, 7, 3), [torch.rand(1)], torch.randn(1, 5))
     with pytest.raises(ValueError, match="must hold 1 noise levels, got 2"):
         network(torch.randn(1, 8, 3), [torch.rand(1)] * 2, torch.randn(1, 5))
+
+
+@pytest.mark.parametrize("batch_size", [1, 2])
+def test_few_places_are_convolved_as_many_are(batch_size):
+    """The product of matrices is the convolution: every layer, and the network, on single states."""
+    network = make(level_sizes=(8, 16, 32))
+    x, condition, level = torch.randn(9, 8, 3), torch.randn(9, 5), torch.rand(9)
+    together = network(x, [level], condition)
+    few = network(x[:batch_size], [level[:batch_size]], condition[:batch_size])
+    torch.testing.assert_close(few, together[:batch_size])
+    layers = [layer for layer in network.modules() if isinstance(layer, torch.nn.Conv1d)]
+    assert {layer.stride for layer in layers} == {(1,), (2,)}
+    for layer in layers:
+        hidden = torch.randn(batch_size, layer.in_channels, 8)
+        torch.testing.assert_close(layer(hidden), torch.nn.Conv1d.forward(layer, hidden))
