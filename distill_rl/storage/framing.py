@@ -44,8 +44,11 @@ def seal(magic: bytes, header: Mapping[str, Any], payload: Sequence[Any]) -> byt
     packed = msgpack.packb(header)
     if len(packed) > MAX_HEADER_BYTES:
         raise ValueError(f"`header` must have at most {MAX_HEADER_BYTES} bytes, got {len(packed)}")
-    body = b"".join((_LENGTH.pack(len(packed)), packed, *payload))
-    return b"".join((_PREFIX.pack(magic, SCHEMA_VERSION, hashlib.sha256(body).digest()), body))
+    body = (_LENGTH.pack(len(packed)), packed, *payload)
+    digest = hashlib.sha256()
+    for part in body:
+        digest.update(part)
+    return b"".join((_PREFIX.pack(magic, SCHEMA_VERSION, digest.digest()), *body))
 
 
 def unseal(magic: bytes, message: bytes, max_bytes: int) -> tuple[dict[str, Any], memoryview]:

@@ -38,11 +38,7 @@ class ReferenceBatch:
 
 
 def encode_batch(batch: ReferenceBatch) -> bytes:
-    """Writes a batch as a message.
-
-    Raises:
-      ValueError: if a reference set breaks its contract: it would only be refused later, and elsewhere.
-    """
+    """Writes a batch, whose sets keep the contract of `ReferenceSet`, as a message."""
     payload: list[Any] = []
     fragments = [_encode_fragment(collected, payload) for collected in batch.collected]
     header = {
@@ -89,7 +85,7 @@ def decode_batch(message: bytes, max_bytes: int) -> ReferenceBatch:
 
 def _encode_fragment(collected: Collected, payload: list[Any]) -> dict[str, Any]:
     """Describes a fragment, and appends its arrays to `payload`."""
-    reference_set = collected.reference_set.validate()
+    reference_set = collected.reference_set
     arrays = []
     for name, array in reference_set.to_arrays().items():
         array = np.ascontiguousarray(array)

@@ -15,6 +15,7 @@ _COMMANDS = {
     "actor_scaling": "--num-env-runners 1 --num-repeats 1 --window-sec 0.1 --num-envs 2 --num-candidates 2",
     "objective_step": "--methods CT endpoint --num-instances 1 --batch-size 4 --num-repeats 1 --min-sec 0.01",
     "offline_step": "--num-transitions 500 --num-batches 2 --num-repeats 1 --min-sec 0.01",
+    "redis_edge": "--num-repeats 1 --window-sec 0.2 --num-subscribers 1 --num-publications 3 --policy-kb 8",
     "learner_step": "--batch-size 4 --num-candidates 3 --num-repeats 1 --min-sec 0.01",
 }
 
@@ -74,6 +75,17 @@ def test_learner_step_and_its_plain_loop_are_the_same_mathematics(rows):
     """Otherwise the ratio would say nothing."""
     (row,) = rows("learner_step")
     assert row["loss_difference"] < 1e-4
+
+
+def test_redis_edge_measures_stream_and_publication(rows):
+    """With and without a log on the disk; nothing went missing, or the benchmark would have failed."""
+    measured = rows("redis_edge")
+    assert [row["persistence"] for row in measured] == ["none", "none", "flushed", "flushed"]
+    for stream, policy in (measured[:2], measured[2:]):
+        assert stream["megabytes_per_sec"][0] > 0.0
+        parts = ("producer", "server", "consumer")
+        assert all(stream[f"{part}_cpu_sec_per_gb"][0] > 0.0 for part in parts)
+        assert 0.0 < policy["median_ms"][0] <= policy["p95_ms"][0]
 
 
 @pytest.mark.ray

@@ -285,9 +285,13 @@ def test_closed_producer_counts_what_it_could_not_send(tmp_path):
         assert producer.statistics.num_dropped_sets == 5
 
 
-def test_too_large_a_fragment_is_an_error(local_redis):
-    """A fragment that no message may hold is refused where it is made."""
+def test_fragment_that_nobody_would_take_is_an_error(local_redis):
+    """A fragment that breaks the contract, or that no message may hold, is refused where it is made."""
     producer = ReferenceProducer(_connect(local_redis), "run", StreamConfig(max_message_bytes=10_000))
+    broken = make_collected(2)
+    broken.reference_set.actions[0, 0, 0] = 2.0
+    with pytest.raises(ValueError, match="`actions` must lie in"):
+        producer.put(broken)
     with pytest.raises(ValueError, match="at most 5000 bytes, half of max_message_bytes, got"):
         producer.put(make_collected(100))
     producer.close()

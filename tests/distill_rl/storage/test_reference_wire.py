@@ -152,11 +152,3 @@ def test_huge_claims_cost_no_memory():
         digest = hashlib.sha256(body).digest()
         with pytest.raises(WireError, match="header is no msgpack"):
             unseal(b"DRLR", struct.pack(">4sH32s", b"DRLR", 1, digest) + body, _MAX_BYTES)
-
-
-def test_sets_that_break_the_contract_are_not_sent():
-    """The sender's own mistake is told to the sender."""
-    collected = make_collected(2)
-    collected.reference_set.actions[0, 0, 0] = 2.0
-    with pytest.raises(ValueError, match="`actions` must lie in"):
-        encode_batch(ReferenceBatch("a", 0, (collected,)))
