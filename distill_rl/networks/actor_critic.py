@@ -8,10 +8,14 @@ from distill_rl.networks.mlp import MLP
 from distill_rl.policies.consistency import ConsistencyPolicy
 
 _MIN_SCALE = 1e-3
+_INITIAL_OUTPUT_SCALE = 0.01
 
 
 class ActorCriticNetworks(nn.Module):
     """A consistency policy, the noise it explores with, and a value network.
+
+    At the start the policy's network adds nearly nothing, and exploring is that of the noise in every state
+    (Andrychowicz et al. 2021, "What matters in on-policy reinforcement learning?", Section 3.2).
 
     The value network predicts values in units of the running deviation of its targets. When these statistics
     move its last layer moves with them, so that what it predicts in reward units stays the same ("Pop-Art",
@@ -58,6 +62,10 @@ class ActorCriticNetworks(nn.Module):
             sigma_max=sigma_max,
             sigma_data=sigma_data,
         )
+        *_, output = self.policy.mlp.children()
+        assert isinstance(output, nn.Linear)
+        with torch.no_grad():
+            output.weight.mul_(_INITIAL_OUTPUT_SCALE)
         self.noise_log_std = nn.Parameter(torch.full((action_size,), noise_std).log())
         self.value_network = MLP(observation_size, tuple(hidden_sizes), 1, output_scale=0.0)
         self.register_buffer("value_mean", torch.zeros(()))

@@ -114,7 +114,10 @@ class OfflineModule(PolicyModule):
 LIKELIHOOD_NAMES = ("gaussian_steps", "exact", "loss_difference")
 """What `ActorCriticModule` can make ratios of, see `distill_rl.policies.noisy_actions`."""
 
-_INPUTS, _LOSS_SIGMA, _LOSS_NOISE = "network_inputs", "loss_sigma", "loss_noise"
+NETWORK_INPUTS = "network_inputs"
+"""Column of what the network was called with at each step of sampling. Shape `[M, K, A]`."""
+
+_LOSS_SIGMA, _LOSS_NOISE = "loss_sigma", "loss_noise"
 _MAX_LOG_RATIO = 20.0  # beyond it `exp` and its gradient overflow; every ratio there is clipped by far
 
 
@@ -183,7 +186,7 @@ class ActorCriticModule(PolicyModule, ValueFunctionAPI):
             batch[Columns.OBS].to(torch.float32),
             self.model_config["num_steps"],
         )
-        return {Columns.ACTIONS: actions, _INPUTS: inputs}
+        return {Columns.ACTIONS: actions, NETWORK_INPUTS: inputs}
 
     def _forward_train(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
         log_prob = self.log_prob(batch)
@@ -225,7 +228,7 @@ class ActorCriticModule(PolicyModule, ValueFunctionAPI):
         observation, actions = batch[Columns.OBS].to(torch.float32), batch[Columns.ACTIONS]
         if likelihood == "gaussian_steps":
             return chain_log_prob(
-                networks.policy, networks.noise_log_std, observation, actions, batch[_INPUTS]
+                networks.policy, networks.noise_log_std, observation, actions, batch[NETWORK_INPUTS]
             )
         if likelihood == "loss_difference":
             return denoising_log_prob(

@@ -6,13 +6,16 @@ from distill_rl.checks import check_at_least_one, check_choice, check_positive
 from distill_rl.policies.rl_module import LIKELIHOOD_NAMES
 from learners.ppo.advantages import ADVANTAGE_WEIGHTS
 
+COUPLINGS = ("generating", "independent")
+
 
 @dataclasses.dataclass(frozen=True)
 class ConsistencyPPOConfig:
     """What PPO with a consistency policy has beside RLlib's own settings.
 
     The loss is `L_clip + coeff(t) E[w(A) L_consistency(s, a)]`. Source: Fang & Di, Appendix A.3, where ratios
-    come from the log-density of the ODE (`likelihood="exact"`) and `w(A) = A` (`weights="linear"`).
+    come from the log-density of the ODE (`likelihood="exact"`), `w(A) = A` (`weights="linear"`) and the noise
+    of the consistency loss is drawn anew (`coupling="independent"`).
 
     Raises:
       ValueError: if a field is out of range, naming it, what was expected and what came.
@@ -24,13 +27,19 @@ class ConsistencyPPOConfig:
     weights: str = "exponential"
     """How advantages weigh the consistency loss: `exponential`, `clamp` or `linear`; see
     `learners.ppo.advantages`."""
-    consistency_coeff: float = 0.1
+    coupling: str = "generating"
+    """Which noise the consistency loss adds to an action: `generating`, that which the action was made of, or
+    `independent`, as in consistency training. Exploring spreads actions; with independent noise the policy
+    learns that spread, on which exploring adds its own, while the noise that made an action has its mean for
+    a target. As in Issenhuth et al. (2024), "Improving consistency models with generator-augmented flows",
+    https://arxiv.org/abs/2406.09570."""
+    consistency_coeff: float = 0.01
     """Weight of the consistency loss at the start; 0 leaves it out."""
     consistency_decay_steps: int = 100_000
     """Environment steps over which that weight falls to zero, linearly."""
     weight_kl: float = 0.5
     """`exponential`: how far the weights of a batch are from uniform, in nats."""
-    noise_std: float = 0.5
+    noise_std: float = 1.0
     """Deviation of the noise that exploring adds, at the start. With `gaussian_steps` it is learned, in each
     dimension; ratios of the other likelihoods say nothing about it, and it stays."""
     num_sampling_steps: int = 1
@@ -55,6 +64,7 @@ class ConsistencyPPOConfig:
         object.__setattr__(self, "hidden_sizes", tuple(self.hidden_sizes))
         check_choice("likelihood", self.likelihood, LIKELIHOOD_NAMES)
         check_choice("weights", self.weights, ADVANTAGE_WEIGHTS)
+        check_choice("coupling", self.coupling, COUPLINGS)
         for name in ("consistency_decay_steps", "num_sampling_steps", "num_ode_steps", "num_loss_samples"):
             check_at_least_one(name, getattr(self, name))
         for name in ("weight_kl", "noise_std", "sigma_min", "sigma_data"):

@@ -3,11 +3,8 @@
 import torch
 from torch import Tensor
 
-from distill_rl.types import ReferenceSet
 from learners.objectives.base import Denoiser
-from learners.objectives.consistency import ConsistencyObjective
-from learners.objectives.noise_levels import NoisePairs, PairSampler, karras_pairs
-from learners.posterior import single_sample
+from learners.objectives.noise_levels import karras_pairs
 
 
 def weighted_consistency_loss(
@@ -15,47 +12,31 @@ def weighted_consistency_loss(
     observation: Tensor,
     actions: Tensor,
     weights: Tensor,
+    noise: Tensor,
     *,
     num_noise_levels: int,
     generator: torch.Generator,
 ) -> Tensor:
     """Returns `mean w |D(a + s_{n+1} z, s_{n+1}) - sg D(a + s_n z, s_n)|^2` on a fixed grid.
 
-    Plain consistency training of Song et al. (2023), Alg. 3, unweighted over noise levels, with the policy
-    itself as its target (Song & Dhariwal 2024, Section 3.2).
+    Plain consistency training (Song et al. 2023, Alg. 3; Fang & Di, Appendix A.1), unweighted over noise
+    levels, with the policy itself as its target (Song & Dhariwal 2024, Section 3.2).
 
     Args:
       policy: the policy.
       observation: shape `[M, O]`.
-      actions: shape `[M, A]`.
-      weights: of the rows, of any sign. Shape `[M]`.
+      actions: `a`. Shape `[M, A]`.
+      weights: `w`, of any sign. Shape `[M]`.
+      noise: `z`, unit noise. Shape `[M, A]`.
       num_noise_levels: of the Karras grid.
-      generator: of noise and levels.
+      generator: of the levels.
 
     Returns:
       Shape `[]`.
     """
-    zeros = actions.new_zeros(len(actions), 1)
-    batch = ReferenceSet(
-        observation=observation,
-        actions=actions.unsqueeze(1),
-        log_probs=zeros,
-        log_proposals=zeros,
-        value=zeros[:, 0],
-        policy_value=zeros[:, 0],
-        policy_version=0,
-    )
-    objective = ConsistencyObjective(
-        single_sample, _weighted(karras_pairs(num_noise_levels, 1), weights), is_self_target=True
-    )
-    return objective(policy, policy, batch, update=0, generator=generator)
-
-
-def _weighted(sampler: PairSampler, weights: Tensor) -> PairSampler:
-    def sample(
-        shape: tuple[int, ...], update: int, sigma_min: float, sigma_max: float, generator: torch.Generator
-    ) -> NoisePairs:
-        pairs = sampler(shape, update, sigma_min, sigma_max, generator)
-        return pairs._replace(weight=pairs.weight * weights.unsqueeze(1))
-
-    return sample
+    sample_pairs = karras_pairs(num_noise_levels, 1)
+    sigma, next_sigma, _ = sample_pairs((len(actions),), 0, policy.sigma_min, policy.sigma_max, generator)
+    with torch.no_grad():
+        target = policy.denoise(actions + next_sigma.unsqueeze(-1) * noise, next_sigma, observation)
+    denoised = policy.denoise(actions + sigma.unsqueeze(-1) * noise, sigma, observation)
+    return (weights * (denoised - target).square().sum(dim=-1)).mean()

@@ -12,7 +12,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
-from distill_rl.policies.rl_module import ActorCriticModule
+from distill_rl.policies.rl_module import NETWORK_INPUTS, ActorCriticModule
 from learners.ppo.advantages import advantage_weights
 from learners.ppo.config import ConsistencyPPOConfig
 from learners.ppo.consistency_loss import weighted_consistency_loss
@@ -108,11 +108,18 @@ class CMPPOLearner(DiagnosedPPOLearner):
         if self._coeff == 0.0:
             return loss
         valid = _valid(batch)
+        policy = self.module[module_id].unwrapped().networks.policy
+        actions = batch[Columns.ACTIONS][valid].clamp(-1.0, 1.0)
+        if self._settings.coupling == "generating":
+            noise = batch[NETWORK_INPUTS][valid][:, 0] / policy.sigma_max
+        else:
+            noise = torch.randn(actions.shape, generator=self._generator, device=actions.device)
         consistency_loss = weighted_consistency_loss(
-            self.module[module_id].unwrapped().networks.policy,
+            policy,
             batch[Columns.OBS][valid].to(torch.float32),
-            batch[Columns.ACTIONS][valid].clamp(-1.0, 1.0),
+            actions,
             batch[_WEIGHTS][valid],
+            noise,
             num_noise_levels=self._settings.num_noise_levels,
             generator=self._generator,
         )

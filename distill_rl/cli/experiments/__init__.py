@@ -1,6 +1,7 @@
 """Experiments that `distill-rl reproduce` runs."""
 
 from distill_rl.cli.experiments.base import SCALES, Experiment
+from distill_rl.cli.experiments.cm_ppo import CM_PPO
 from distill_rl.cli.experiments.consistency_rl import CONSISTENCY_RL
 from distill_rl.cli.experiments.learning_curves import LEARNING_CURVES
 from distill_rl.cli.experiments.planning import PLANNING
@@ -10,6 +11,7 @@ from distill_rl.cli.experiments.table1 import TABLE1
 __all__ = ["EXPERIMENTS", "SCALES", "Experiment"]
 
 EXPERIMENTS: dict[str, Experiment] = {
+    "cm_ppo": CM_PPO,
     "consistency_rl": CONSISTENCY_RL,
     "learning_curves": LEARNING_CURVES,
     "planning": PLANNING,

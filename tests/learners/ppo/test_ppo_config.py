@@ -11,6 +11,7 @@ from learners.ppo.config import ConsistencyPPOConfig
     [
         ({"likelihood": "exat"}, "`likelihood` must be one of .*exact.*got 'exat'"),
         ({"weights": "none"}, "`weights` must be one of clamp, exponential, linear"),
+        ({"coupling": "none"}, "`coupling` must be one of generating, independent; got 'none'"),
         ({"num_sampling_steps": 0}, "`num_sampling_steps` must be an integer of at least 1, got 0"),
         ({"num_noise_levels": 1}, "`num_noise_levels` must be at least 2, got 1"),
         ({"noise_std": 0.0}, "`noise_std` must be positive, got 0"),

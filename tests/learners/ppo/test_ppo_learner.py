@@ -99,9 +99,20 @@ def test_policy_climbs_a_reward(likelihood, num_steps):
     )
     policy, seen = learner.module[DEFAULT_MODULE_ID].networks.policy, torch.randn(64, 3)
     before = float((policy.act(seen, num_steps) - 0.5).abs().mean())
-    for update in range(25):
+    for update in range(40):
         _update(learner, _episodes(learner, _target_reward, seed=update))
     assert float((policy.act(seen, num_steps) - 0.5).abs().mean()) < 0.6 * before
+
+
+def test_generating_noise_leaves_the_map_where_it_is():
+    """Actions are the policy's own with small noise: nothing to learn, unless their noise is drawn anew."""
+    losses = {}
+    for coupling in ("generating", "independent"):
+        learner = _learner(coupling=coupling, noise_std=0.01, num_noise_levels=2, consistency_coeff=1.0)
+        with torch.no_grad():  # let actions depend on their noise
+            learner.module[DEFAULT_MODULE_ID].networks.policy.mlp[-1].weight.mul_(100.0)
+        losses[coupling] = _update(learner, _episodes(learner, lambda *_: 0.0))["consistency_loss"]
+    assert losses["generating"] < 0.1 * losses["independent"]
 
 
 def test_consistency_term_moves_the_policy_until_its_coefficient_is_zero():

@@ -16,7 +16,8 @@ def batch():
 
 def _loss(policy, batch, weights, seed=1):
     generator = torch.Generator().manual_seed(seed)
-    return weighted_consistency_loss(policy, *batch, weights, num_noise_levels=10, generator=generator)
+    noise = torch.randn(batch[1].shape, generator=generator)
+    return weighted_consistency_loss(policy, *batch, weights, noise, num_noise_levels=10, generator=generator)
 
 
 def _policy():
@@ -31,6 +32,23 @@ def test_weights_weigh_rows(batch):
     parts = _loss(policy, batch, ones * first) + _loss(policy, batch, ones * ~first)
     torch.testing.assert_close(parts, _loss(policy, batch, ones))
     torch.testing.assert_close(_loss(policy, batch, 3.0 * ones), 3.0 * _loss(policy, batch, ones))
+
+
+def test_loss_of_two_levels_is_the_distance_to_the_action(batch):
+    """With levels `sigma_max` and `sigma_min`, where `D(x) = x`: against a loop over rows."""
+    policy, (observation, actions) = _policy(), batch
+    noise, weights = torch.randn(64, 2), torch.randn(64)
+    generator = torch.Generator().manual_seed(0)
+    loss = weighted_consistency_loss(
+        policy, observation, actions, weights, noise, num_noise_levels=2, generator=generator
+    )
+    expected = 0.0
+    with torch.no_grad():
+        for row in range(64):
+            denoised = policy.denoise(actions[row] + 80.0 * noise[row], 80.0, observation[row])
+            end = actions[row] + policy.sigma_min * noise[row]
+            expected += float(weights[row] * (denoised - end).square().sum()) / 64
+    assert float(loss.detach()) == pytest.approx(expected, rel=1e-4)
 
 
 def test_training_carries_noise_to_the_actions_of_large_weight():

@@ -1,0 +1,61 @@
+"""PPO with a consistency policy beside RLlib's own: from the command to the files."""
+
+import json
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from distill_rl.cli.experiments.cm_ppo import ppo_specs
+from distill_rl.cli.experiments.cm_ppo_results import mean_interval
+from distill_rl.cli.reproduce import reproduce
+
+
+@pytest.mark.ray
+def test_every_variant_is_trained_and_timed(ray_cluster, tmp_path):
+    """Rows, table and figures; a second call finds everything there."""
+    paths = reproduce("cm_ppo", "tiny", tmp_path, lambda note: None)
+    rows = json.loads(paths[0].read_text())
+    curves = [row for row in rows if row["part"] == "curve"]
+    assert {row["variant"] for row in curves} == {"gaussian", "literal", "bounded"}
+    assert {row["seed"] for row in curves} == {10, 11}
+    for row in curves:
+        assert np.isfinite(row["episode_return"])
+        if row["env_steps"]:
+            assert row["kl"] >= 0.0 and 0.0 < row["effective_sample_size"] <= 1.0
+            assert (row["consistency_loss"] is None) == (row["variant"] == "gaussian")
+    timed = {(row["part"], row["label"]): row for row in rows if row["part"] != "curve"}
+    assert timed["update", "gaussian"]["ratio"] == 1.0
+    assert timed["likelihood", "exact, 16 steps"]["ratio"] > timed["likelihood", "exact, 4 steps"]["ratio"]
+    assert "| inverted_pendulum | literal: exact ratios, A L | 2 |" in paths[1].read_text()
+    assert [path.name for path in paths[2:]] == ["cm_ppo_returns.png", "cm_ppo_diagnosis.png"]
+    notes: list[str] = []
+    assert reproduce("cm_ppo", "tiny", tmp_path, notes.append) == paths
+    assert len(notes) == 7 and all("already there" in note for note in notes)
+
+
+def test_variants_share_everything_but_the_policy():
+    """Environment steps, collection, step size, batches and evaluations are the same, seed by seed."""
+    specs = ppo_specs("small")
+    for task in ("inverted_pendulum", "point_mass_easy", "cheetah_run"):
+        own = {name: spec for name, spec in specs.items() if spec.task == task}
+        shared = {
+            (spec.num_env_steps, spec.evaluation_steps, spec.num_envs, json.dumps(spec.training))
+            for spec in own.values()
+        }
+        assert len(shared) == 1
+        seeds = {
+            v: {s.seed for s in own.values() if s.variant == v} for v in ("gaussian", "literal", "bounded")
+        }
+        assert seeds["gaussian"] == seeds["literal"] == seeds["bounded"]
+
+
+def test_interval_of_the_mean_is_students():
+    """Against scipy's, one column at a time; one seed has no width."""
+    values = np.random.default_rng(0).normal(size=(5, 3))
+    mean, width = mean_interval(values)
+    for column in range(3):
+        own = values[:, column]
+        low, high = stats.t.interval(0.95, 4, loc=own.mean(), scale=stats.sem(own))
+        assert (mean[column] - width[column], mean[column] + width[column]) == pytest.approx((low, high))
+    assert np.array_equal(mean_interval(values[:1])[1], np.zeros(3))
