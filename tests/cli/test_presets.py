@@ -38,7 +38,7 @@ _TASKS = [
     "reacher",
     "cartpole_swingup_latent",
     "cheetah_run_latent",
-    *(f"{task}_ppo" for task in ("cheetah_run", "inverted_pendulum", "point_mass_easy")),
+    *(f"{task}_ppo" for task in ("cheetah_run", "inverted_pendulum", "inverted_double_pendulum")),
     *(f"{task}_online" for task in ("half_cheetah", "hopper", "walker2d")),
     *(
         f"{task}_{kind}"

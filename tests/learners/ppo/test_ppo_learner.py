@@ -89,17 +89,17 @@ def test_policy_climbs_a_reward(likelihood, num_steps):
     """
     learner = _learner(
         4,
-        16,
-        lr=3e-3,
+        17,
+        lr=4e-3,
         likelihood=likelihood,
         num_sampling_steps=num_steps,
-        num_ode_steps=4,
+        num_ode_steps=2,
         noise_std=0.3,
         consistency_coeff=0.0,
     )
     policy, seen = learner.module[DEFAULT_MODULE_ID].networks.policy, torch.randn(64, 3)
     before = float((policy.act(seen, num_steps) - 0.5).abs().mean())
-    for update in range(40):
+    for update in range(30):
         _update(learner, _episodes(learner, _target_reward, seed=update))
     assert float((policy.act(seen, num_steps) - 0.5).abs().mean()) < 0.6 * before
 
