@@ -76,6 +76,7 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
         self._parameters: list[Tensor] = list(self.online.parameters())
         self._ema_parameters: list[Tensor] = list(self.ema.parameters())
         self._optimizer = torch.optim.Adam(self._parameter_groups(), lr=config.learning_rate, fused=True)
+        self._learning_rates: list[float] = [group["lr"] for group in self._optimizer.param_groups]
         self._last_good = self._copy_weights()
 
     def update(self, batch: Batch) -> dict[str, float]:
@@ -138,6 +139,11 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
     def reseed(self, seed: int) -> None:
         """Starts the draws anew."""
         self._generator.manual_seed(seed)
+
+    def scale_learning_rate(self, factor: float) -> None:
+        """Sets the step sizes to `factor` times those that the trainer started with, for a schedule."""
+        for group, learning_rate in zip(self._optimizer.param_groups, self._learning_rates, strict=True):
+            group["lr"] = factor * learning_rate
 
     @abc.abstractmethod
     def _make_networks(self) -> Any:

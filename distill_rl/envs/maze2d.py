@@ -54,7 +54,7 @@ GOAL_RADIUS = 0.5
 
 ENV_IDS = {"umaze": "Maze2dUMaze-v0", "medium": "Maze2dMedium-v0", "large": "Maze2dLarge-v0"}
 
-_CENTRE = -0.2
+CENTRE = -0.2
 """Where a cell's centre is, from its number: D4RL puts the origin that far from the walls' grid."""
 _START_NOISE = 0.1
 
@@ -72,7 +72,7 @@ def goal_cell(layout: str) -> tuple[int, int]:
 
 def cell_of(position: np.ndarray) -> tuple[int, int]:
     """Returns row and column of the cell that a position `[2]` is in."""
-    row, column = np.round(np.asarray(position) - _CENTRE).astype(int)
+    row, column = np.round(np.asarray(position) - CENTRE).astype(int)
     return int(row), int(column)
 
 
@@ -107,8 +107,8 @@ class Maze2dEnv(gym.Env):
         maze = PointMazeEnv(maze_map=walls.astype(int).tolist())
         os.unlink(maze.tmp_xml_file_path)  # read, and left behind
         self._point = maze.point_env
-        self._first_row = maze.maze.y_map_center - 0.5 + _CENTRE
-        self._first_column = -maze.maze.x_map_center + 0.5 - _CENTRE
+        self._first_row = maze.maze.y_map_center - 0.5 + CENTRE
+        self._first_column = -maze.maze.x_map_center + 0.5 - CENTRE
         self._free_cells = np.argwhere(~walls)
         self.layout = layout
         self.goal = np.array(goal_cell(layout), np.float64)

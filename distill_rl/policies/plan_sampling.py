@@ -100,7 +100,13 @@ def jump_sampler(
     return sample
 
 
-def plan_states(sample_fn: SampleFn, limits: StateLimits, start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+def plan_states(
+    sample_fn: SampleFn,
+    limits: StateLimits,
+    start: np.ndarray,
+    goal: np.ndarray,
+    device: str | torch.device = "cpu",
+) -> np.ndarray:
     """Plans from starts to goals.
 
     Args:
@@ -108,12 +114,13 @@ def plan_states(sample_fn: SampleFn, limits: StateLimits, start: np.ndarray, goa
       limits: by which states are scaled.
       start: shape `[M, S]`.
       goal: shape `[M, S]`.
+      device: that it samples on.
 
     Returns:
       Shape `[M, T, S]`, float32.
     """
-    ends = torch.from_numpy(np.concatenate([limits.scale(start), limits.scale(goal)], axis=1))
-    return limits.restore(sample_fn(ends).numpy())
+    ends = torch.from_numpy(np.concatenate([limits.scale(start), limits.scale(goal)], axis=1)).to(device)
+    return limits.restore(sample_fn(ends).cpu().numpy())
 
 
 def infer_actions(
@@ -130,7 +137,8 @@ def infer_actions(
     Returns:
       Shape `[M, A]`, float32; not clipped.
     """
-    scaled = [torch.from_numpy(limits.scale(states)) for states in (state, next_state)]
+    device = inverse_dynamics.step_scale.device
+    scaled = [torch.from_numpy(limits.scale(states)).to(device) for states in (state, next_state)]
     with torch.no_grad():
-        actions: np.ndarray = inverse_dynamics(*scaled).numpy()
+        actions: np.ndarray = inverse_dynamics(*scaled).cpu().numpy()
     return actions

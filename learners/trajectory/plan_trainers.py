@@ -160,7 +160,8 @@ class PlanStudentTrainer(_PlanTrainer):
         if self._reward_model is not None and config.reward_weight > 0.0:
             noise = torch.randn(plan.shape, generator=generator, device=self.device)
             drawn = self.online.sample(noise, ends)
-            losses["return_loss"] = -goal_rewards(self._reward_model, drawn).mean()
+            # Rewards lie in [0, 1]: to climb what is predicted beyond leads away from plans.
+            losses["return_loss"] = -goal_rewards(self._reward_model, drawn).clamp(0.0, 1.0).mean()
             weights["return_loss"] = config.reward_weight
         return losses, weights
 

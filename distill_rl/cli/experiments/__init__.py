@@ -4,6 +4,7 @@ from distill_rl.cli.experiments.base import SCALES, Experiment
 from distill_rl.cli.experiments.cm_ppo import CM_PPO
 from distill_rl.cli.experiments.consistency_rl import CONSISTENCY_RL
 from distill_rl.cli.experiments.learning_curves import LEARNING_CURVES
+from distill_rl.cli.experiments.maze2d import MAZE2D
 from distill_rl.cli.experiments.planning import PLANNING
 from distill_rl.cli.experiments.sampler_timing import SAMPLER_TIMING
 from distill_rl.cli.experiments.table1 import TABLE1
@@ -14,6 +15,7 @@ EXPERIMENTS: dict[str, Experiment] = {
     "cm_ppo": CM_PPO,
     "consistency_rl": CONSISTENCY_RL,
     "learning_curves": LEARNING_CURVES,
+    "maze2d": MAZE2D,
     "planning": PLANNING,
     "sampler_timing": SAMPLER_TIMING,
     "table1": TABLE1,

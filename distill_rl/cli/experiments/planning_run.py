@@ -128,6 +128,7 @@ def run_planning(spec: PlanningSpec) -> list[Row]:
             "episode_return": float(returns.mean()),
             "episode_return_min": float(returns.min()),
             "episode_return_max": float(returns.max()),
+            "episode_returns": returns.tolist(),
             "num_episodes": len(envs),
             "num_steps": spec.num_steps,
             "action_repeat": spec.action_repeat,
