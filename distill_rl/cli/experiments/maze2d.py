@@ -66,8 +66,9 @@ _TINY = {"level_sizes": (8, 8), "guide_level_sizes": (8,), "embedding_size": 8, 
 _SMALL = {
     "embedding_size": 64,
     "guide_level_sizes": (16, 32, 64),
-    "batch_size": 32,
+    "batch_size": 16,
     "learning_rate": 1e-3,
+    "reward_weight": 5.0,
     "ema_decay": 0.99,
 }
 _SCALES = {
@@ -81,7 +82,7 @@ _SCALES = {
             "guide_updates": 2,
             "reward_updates": 2,
             "student_updates": 2,
-            "guidance_scale": 1.0,
+            "guidance_scale": 10.0,
             "num_episodes": 2,
             "num_timings": 1,
         },
@@ -100,14 +101,14 @@ _SCALES = {
             "num_data_steps": 100_000,
             "inverse_updates": 3_000,
             "guide_updates": 300,
-            "reward_updates": 500,
-            "student_updates": 250,
-            "guidance_scale": 1.0,
-            "num_episodes": 50,
+            "reward_updates": 800,
+            "student_updates": 200,
+            "guidance_scale": 10.0,
+            "num_episodes": 40,
             "num_timings": 3,
         },
-        teacher_updates={"umaze": 1_200, "medium": 2_000},
-        num_mppi_episodes=10,
+        teacher_updates={"umaze": 1_500, "medium": 2_400},
+        num_mppi_episodes=6,
     ),
     "full": _Scale(
         layouts=tuple(HORIZONS),
@@ -123,7 +124,7 @@ _SCALES = {
             "guide_updates": 100_000,
             "reward_updates": 10_000,
             "student_updates": 100_000,
-            "guidance_scale": 1.0,
+            "guidance_scale": 10.0,
             "num_episodes": 100,
             "num_timings": 5,
         },
@@ -134,7 +135,7 @@ _SCALES = {
 
 
 def maze_specs(scale: str) -> dict[str, dict[str, Any]]:
-    """Returns the jobs of a scale by name: those of MPPI, and one for each maze and seed.
+    """Returns the jobs of a scale by name: one for each maze and seed, and those of MPPI.
 
     Raises:
       ValueError: if the scale is unknown.
@@ -142,17 +143,6 @@ def maze_specs(scale: str) -> dict[str, dict[str, Any]]:
     check_choice("scale", scale, SCALES)
     size = _SCALES[scale]
     specs: dict[str, dict[str, Any]] = {}
-    for layout in size.layouts:
-        planning = PlanningSpec(
-            operator="mppi",
-            settings=_MPPI_SETTINGS,
-            env=ENV_IDS[layout],
-            action_repeat=_MPPI_REPEAT,
-            num_rollouts=int(_MPPI_SETTINGS["num_candidates"]),
-            num_steps=size.mppi_steps or MAX_EPISODE_STEPS[layout],
-            num_episodes=size.num_mppi_episodes,
-        )
-        specs[f"{layout}_mppi"] = {"layout": layout, "planning": dataclasses.asdict(planning)}
     for seed in range(size.num_seeds):
         for layout in size.layouts:
             maze = MazeSpec(
@@ -164,6 +154,17 @@ def maze_specs(scale: str) -> dict[str, dict[str, Any]]:
                 **size.spec,
             )
             specs[f"{layout}_{seed}"] = dataclasses.asdict(maze)
+    for layout in size.layouts:
+        planning = PlanningSpec(
+            operator="mppi",
+            settings=_MPPI_SETTINGS,
+            env=ENV_IDS[layout],
+            action_repeat=_MPPI_REPEAT,
+            num_rollouts=int(_MPPI_SETTINGS["num_candidates"]),
+            num_steps=size.mppi_steps or MAX_EPISODE_STEPS[layout],
+            num_episodes=size.num_mppi_episodes,
+        )
+        specs[f"{layout}_mppi"] = {"layout": layout, "planning": dataclasses.asdict(planning)}
     return specs
 
 

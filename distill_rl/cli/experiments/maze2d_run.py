@@ -74,11 +74,12 @@ def make_samplers(
     return samplers
 
 
-def run_maze(spec: MazeSpec, note_fn: Callable[[str], None]) -> list[Row]:
+def run_maze(spec: MazeSpec, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
     """Trains, plans by every sampler from the same starts, follows the plans and times them.
 
     Args:
       spec: what to do.
+      folder: where what was trained is kept.
       note_fn: takes lines about progress.
 
     Returns:
@@ -89,7 +90,7 @@ def run_maze(spec: MazeSpec, note_fn: Callable[[str], None]) -> list[Row]:
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.set_num_threads(1)
-    planners = train_planners(spec, device, note_fn)
+    planners = train_planners(spec, folder, device, note_fn)
     generator = torch.Generator(device).manual_seed(spec.seed)
     samplers = make_samplers(planners, spec.num_diffuser_steps, spec.guidance_scale, generator)
     envs = [make_env(ENV_IDS[spec.layout]) for _ in range(spec.num_episodes)]
@@ -191,4 +192,4 @@ def run_job(spec: Mapping[str, Any], folder: Path, note_fn: Callable[[str], None
       folder: of the job.
       note_fn: takes lines about progress.
     """
-    save_result(folder, spec, run_maze(MazeSpec(**spec), note_fn))
+    save_result(folder, spec, run_maze(MazeSpec(**spec), folder, note_fn))

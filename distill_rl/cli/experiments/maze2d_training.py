@@ -1,13 +1,17 @@
 """Learning to plan in a maze: data, inverse dynamics, teacher, guide, reward model, students."""
 
 import dataclasses
+import json
 import math
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import safetensors.torch
 import torch
+from torch import nn
 
 from actors.waypoints import collect_maze
 from distill_rl.datasets.offline_dataset import OfflineDataset
@@ -16,6 +20,7 @@ from distill_rl.envs import make_env
 from distill_rl.envs.maze2d import ENV_IDS
 from distill_rl.networks.plan_networks import InverseDynamics, PlanReturn
 from distill_rl.policies.state_plans import PlanDenoiser, PlanJumper
+from distill_rl.storage import atomic
 from learners.network_trainer import NetworkTrainer
 from learners.trajectory.inverse_dynamics import InverseDynamicsTrainer, StepSampler
 from learners.trajectory.plan_config import PlanConfig
@@ -33,6 +38,9 @@ CTD, RACTD = "CTD", "RACTD"
 
 _STATE_SIZE, _ACTION_SIZE = 4, 2
 _INVERSE_BATCH_SIZE = 256
+_STAGES, _WEIGHTS, _STAGE = "stages", "weights.safetensors", "stage.json"
+_STUDENT_FIELDS = ("reward_weight", "trajectory_weight", "denoising_weight", "num_solver_steps")
+"""Fields of `PlanConfig` that students alone depend on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,12 +110,18 @@ def collect_data(layout: str, num_steps: int, seed: int) -> OfflineDataset:
         env.close()
 
 
-def train_planners(spec: MazeSpec, device: torch.device, note_fn: Callable[[str], None]) -> Planners:
+def train_planners(
+    spec: MazeSpec, folder: Path, device: torch.device, note_fn: Callable[[str], None]
+) -> Planners:
     """Trains every network, each stage from what those before it made.
+
+    A stage that is there, of the same data, settings and updates, is not trained again: one teacher and one
+    reward model serve several students.
 
     Args:
       spec: what to learn.
-      device: where.
+      folder: where the stages are kept.
+      device: where they are trained.
       note_fn: takes a line about each stage.
     """
     config, seed = PlanConfig(**spec.plan), spec.seed
@@ -125,20 +139,38 @@ def train_planners(spec: MazeSpec, device: torch.device, note_fn: Callable[[str]
     training_sec: dict[str, float] = {}
 
     def train(
-        name: str, trainer: NetworkTrainer[Batch], draw: Callable[..., Batch], size: int, num_updates: int
+        name: str,
+        trainer: NetworkTrainer[Batch],
+        draw: Callable[..., Batch],
+        size: int,
+        num_updates: int,
+        student_config: PlanConfig | None = None,
     ) -> Any:
         generator, start = np.random.default_rng([seed, len(training_sec)]), time.process_time()
+        stage = folder / _STAGES / name.replace(" ", "_")
+        key = _stage_key(spec, num_updates, student_config)
+        known_sec = _load_stage(stage, key, trainer.ema)
+        if known_sec is not None:
+            training_sec[name] = known_sec
+            note_fn(f"  {name}: already there")
+            return trainer.ema.eval()
         metrics: dict[str, float] = {}
         for update in range(num_updates):
             trainer.scale_learning_rate(0.5 * (1.0 + math.cos(math.pi * update / num_updates)))
             metrics = trainer.update(draw(size, generator))
         training_sec[name] = time.process_time() - start
+        _save_stage(stage, key, trainer.ema, training_sec[name])
         losses = ", ".join(f"{key} {value:.3g}" for key, value in metrics.items() if key.endswith("_loss"))
         note_fn(f"  {name}: {num_updates} updates, {training_sec[name]:.0f} cpu-seconds, {losses}")
         return trainer.ema.eval()
 
-    def train_plans(name: str, trainer: NetworkTrainer[Any], num_updates: int) -> Any:
-        return train(name, trainer, windows.sample, config.batch_size, num_updates)
+    def train_plans(
+        name: str,
+        trainer: NetworkTrainer[Any],
+        num_updates: int,
+        student_config: PlanConfig | None = None,
+    ) -> Any:
+        return train(name, trainer, windows.sample, config.batch_size, num_updates, student_config)
 
     arguments = (_STATE_SIZE, config, seed, device)
     inverse_trainer = InverseDynamicsTrainer(
@@ -156,5 +188,42 @@ def train_planners(spec: MazeSpec, device: torch.device, note_fn: Callable[[str]
         trainer = PlanStudentTrainer(
             _STATE_SIZE, own, seed, device, teacher=teacher, reward_model=reward_model
         )
-        students[name] = train_plans(name, trainer, spec.student_updates)
+        students[name] = train_plans(name, trainer, spec.student_updates, own)
     return Planners(config, limits, inverse, teacher, guide, students, training_sec)
+
+
+def _stage_key(spec: MazeSpec, num_updates: int, student_config: PlanConfig | None) -> dict[str, Any]:
+    """Returns what a stage depends on, as plain JSON values."""
+    plan = dataclasses.asdict(student_config or PlanConfig(**spec.plan))
+    key = {
+        "layout": spec.layout,
+        "seed": spec.seed,
+        "num_data_steps": spec.num_data_steps,
+        "num_updates": num_updates,
+        "plan": plan,
+    }
+    if student_config is not None:
+        key |= {"teacher_updates": spec.teacher_updates, "reward_updates": spec.reward_updates}
+    else:
+        key["plan"] = {name: value for name, value in plan.items() if name not in _STUDENT_FIELDS}
+    as_json: dict[str, Any] = json.loads(json.dumps(key))
+    return as_json
+
+
+def _load_stage(stage: Path, key: Mapping[str, Any], network: nn.Module) -> float | None:
+    """Loads the weights of a stage; returns the seconds that it took, or None if it is not there."""
+    if not (stage / _STAGE).is_file():
+        return None
+    saved = json.loads((stage / _STAGE).read_text(encoding="utf-8"))
+    if saved["key"] != key:
+        return None
+    safetensors.torch.load_model(network, stage / _WEIGHTS)
+    return float(saved["training_sec"])
+
+
+def _save_stage(stage: Path, key: Mapping[str, Any], network: nn.Module, training_sec: float) -> None:
+    stage.parent.mkdir(parents=True, exist_ok=True)
+    with atomic.new_folder(stage) as folder:
+        safetensors.torch.save_model(network, str(folder / _WEIGHTS))
+        content = json.dumps({"key": key, "training_sec": training_sec})
+        (folder / _STAGE).write_text(content + "\n", encoding="utf-8")

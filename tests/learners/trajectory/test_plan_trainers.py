@@ -208,3 +208,18 @@ def test_windows_longer_than_every_episode_are_refused():
     dataset = make_dataset()
     with pytest.raises(ValueError, match="an episode of 61 steps or more, got 60"):
         PlanSampler(dataset, 61, StateLimits.of(dataset))
+
+
+def test_a_schedule_scales_the_steps():
+    """Weights do not move at a factor of 0, and at 1 as if there were no schedule."""
+    scheduled, plain = (GoalRewardTrainer(1, _CONFIG, seed=0) for _ in range(2))
+    before = copy.deepcopy(scheduled.online.state_dict())
+    scheduled.scale_learning_rate(0.0)
+    train(scheduled, 2)
+    assert all(torch.equal(value, before[name]) for name, value in scheduled.online.state_dict().items())
+    scheduled = GoalRewardTrainer(1, _CONFIG, seed=0)
+    scheduled.scale_learning_rate(0.1)
+    scheduled.scale_learning_rate(1.0)
+    train(scheduled, 2), train(plain, 2)
+    for one, other in zip(scheduled.online.parameters(), plain.online.parameters(), strict=True):
+        assert torch.equal(one, other)
