@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from distill_rl.checks import check_at_least_one
 from distill_rl.datasets.state_limits import StateLimits
 from distill_rl.diffusion.multistep import sample_diffusion
 from distill_rl.networks.plan_networks import InverseDynamics, PlanReturn
@@ -121,6 +122,25 @@ def plan_states(
     """
     ends = torch.from_numpy(np.concatenate([limits.scale(start), limits.scale(goal)], axis=1)).to(device)
     return limits.restore(sample_fn(ends).cpu().numpy())
+
+
+def interpolate_plans(plans: np.ndarray, stride: int) -> np.ndarray:
+    """Fills in the states between those of plans, on straight lines.
+
+    Args:
+      plans: shape `[M, T, S]`.
+      stride: steps from one state to the next.
+
+    Returns:
+      Shape `[M, (T - 1) stride + 1, S]`, float32.
+
+    Raises:
+      ValueError: if `stride` is below 1.
+    """
+    check_at_least_one("stride", stride)
+    share = np.arange(stride, dtype=np.float32)[:, None] / stride
+    between = plans[:, :-1, None] + share * (plans[:, 1:] - plans[:, :-1])[:, :, None]
+    return np.concatenate([between.reshape(len(plans), -1, plans.shape[2]), plans[:, -1:]], axis=1)
 
 
 def infer_actions(

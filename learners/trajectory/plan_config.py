@@ -19,6 +19,8 @@ class PlanConfig(TrajectoryConfig):
 
     num_steps: int = 128
     """States of a plan."""
+    stride: int = 1
+    """Steps of the environment from one state of a plan to the next; those between are interpolated."""
     level_sizes: tuple[int, ...] = (256, 512, 1024)
     embedding_size: int = 256
     sigma_min: float = 0.002

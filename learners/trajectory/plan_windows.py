@@ -38,12 +38,13 @@ class PlanSampler:
       dataset: to draw from.
       num_steps: `T`, states of a plan.
       limits: by which states are scaled.
+      stride: steps from one state of a plan to the next.
       goal_size: leading entries of a state that tell where it is.
       goal_radius: how near the goal counts as there, in the units of states.
       discount: of one step, in `goal_return`; with 0 it is the reward alone.
 
     Raises:
-      ValueError: if a number is out of range, or no episode has `num_steps` steps.
+      ValueError: if a number is out of range, or no episode is as long as a window.
     """
 
     def __init__(
@@ -52,21 +53,24 @@ class PlanSampler:
         num_steps: int,
         limits: StateLimits,
         *,
+        stride: int = 1,
         goal_size: int = 2,
         goal_radius: float = 0.5,
         discount: float = 0.0,
     ):
         check_at_least_one("num_steps", num_steps)
+        check_at_least_one("stride", stride)
         check_at_least_one("goal_size", goal_size)
         check_positive("goal_radius", goal_radius)
         check_fraction("discount", discount)
-        starts = [np.arange(steps.start, steps.stop - num_steps + 1) for steps in dataset.episodes()]
+        length = (num_steps - 1) * stride + 1
+        starts = [np.arange(steps.start, steps.stop - length + 1) for steps in dataset.episodes()]
         self._rows = np.concatenate(starts)
         if not len(self._rows):
             longest = int(np.diff(dataset.episode_ends, prepend=0).max())
-            raise ValueError(f"`dataset` must have an episode of {num_steps} steps or more, got {longest}")
+            raise ValueError(f"`dataset` must have an episode of {length} steps or more, got {longest}")
         self._states, self._scaled = dataset.observations, limits.scale(dataset.observations)
-        self._steps = np.arange(num_steps)
+        self._offsets = stride * np.arange(num_steps)
         self._goal_size, self._goal_radius, self._discount = goal_size, goal_radius, discount
 
     def __len__(self) -> int:
@@ -80,12 +84,12 @@ class PlanSampler:
           ValueError: if `batch_size` is below 1.
         """
         check_at_least_one("batch_size", batch_size)
-        steps = self._rows[generator.integers(len(self._rows), size=batch_size)][:, None] + self._steps
+        steps = self._rows[generator.integers(len(self._rows), size=batch_size)][:, None] + self._offsets
         places = self._states[steps][..., : self._goal_size]
         is_there = np.linalg.norm(places - places[:, -1:], axis=-1) <= self._goal_radius
         goal_return = np.empty(is_there.shape, np.float32)
         following = np.zeros(batch_size)
-        for step in self._steps[::-1]:
+        for step in reversed(range(len(self._offsets))):
             following = (1.0 - self._discount) * is_there[:, step] + self._discount * following
             goal_return[:, step] = following
         return PlanBatch(plan=self._scaled[steps], goal_return=goal_return)

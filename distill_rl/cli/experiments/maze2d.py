@@ -24,7 +24,7 @@ from distill_rl.datasets.scores import REFERENCE_SCORES, normalized_score
 from distill_rl.envs.maze2d import ENV_IDS, MAX_EPISODE_STEPS
 
 HORIZONS = {"umaze": 128, "medium": 256, "large": 384}
-"""States of a plan. Source: RACTD, Table 6."""
+"""Steps that a plan spans. Source: RACTD, Table 6."""
 DIFFUSER_STEPS = {"umaze": 64, "medium": 256, "large": 256}
 """Steps of Diffuser. Source: RACTD, Table 2."""
 
@@ -46,7 +46,7 @@ class _Scale:
     Attributes:
       layouts: mazes.
       num_seeds: of each.
-      plan: fields of `PlanConfig` by layout, beside the horizon.
+      plan: fields of `PlanConfig` by layout, without the number of steps, which follows from the horizon.
       spec: fields of `MazeSpec` that layouts share.
       teacher_updates: by layout.
       num_mppi_episodes: of each maze.
@@ -55,7 +55,7 @@ class _Scale:
 
     layouts: tuple[str, ...]
     num_seeds: int
-    plan: Mapping[str, Mapping[str, Any]]
+    plan: Mapping[str, dict[str, Any]]
     spec: Mapping[str, Any]
     teacher_updates: Mapping[str, int]
     num_mppi_episodes: int
@@ -66,7 +66,8 @@ _TINY = {"level_sizes": (8, 8), "guide_level_sizes": (8,), "embedding_size": 8, 
 _SMALL = {
     "embedding_size": 64,
     "guide_level_sizes": (16, 32, 64),
-    "batch_size": 16,
+    "stride": 4,
+    "batch_size": 32,
     "learning_rate": 1e-3,
     "reward_weight": 5.0,
     "ema_decay": 0.99,
@@ -94,20 +95,20 @@ _SCALES = {
         layouts=("umaze", "medium"),
         num_seeds=3,
         plan={
-            "umaze": _SMALL | {"level_sizes": (16, 32, 64, 64)},
-            "medium": _SMALL | {"level_sizes": (16, 32, 32, 64, 64)},
+            "umaze": _SMALL | {"level_sizes": (32, 64, 64)},
+            "medium": _SMALL | {"level_sizes": (32, 64, 64, 64)},
         },
         spec={
             "num_data_steps": 100_000,
-            "inverse_updates": 3_000,
+            "inverse_updates": 2_000,
             "guide_updates": 300,
-            "reward_updates": 800,
-            "student_updates": 200,
+            "reward_updates": 500,
+            "student_updates": 250,
             "guidance_scale": 10.0,
             "num_episodes": 40,
             "num_timings": 3,
         },
-        teacher_updates={"umaze": 1_500, "medium": 2_400},
+        teacher_updates={"umaze": 1_500, "medium": 2_500},
         num_mppi_episodes=6,
     ),
     "full": _Scale(
@@ -148,7 +149,8 @@ def maze_specs(scale: str) -> dict[str, dict[str, Any]]:
             maze = MazeSpec(
                 layout=layout,
                 seed=seed,
-                plan={"num_steps": HORIZONS[layout], **size.plan[layout]},
+                plan=size.plan[layout]
+                | {"num_steps": HORIZONS[layout] // size.plan[layout].get("stride", 1)},
                 teacher_updates=size.teacher_updates[layout],
                 num_diffuser_steps=4 if scale == "tiny" else DIFFUSER_STEPS[layout],
                 **size.spec,

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from actors.plan_following import FollowedPlans, follow_plans
+from actors.plan_following import FollowedPlans, PlanFn, follow_plans
 from distill_rl.cli.experiments.base import Row
 from distill_rl.cli.experiments.jobs import save_result
 from distill_rl.cli.experiments.maze2d_training import MazeSpec, Planners, train_planners
@@ -24,6 +24,7 @@ from distill_rl.policies.plan_sampling import (
     SampleFn,
     diffusion_sampler,
     infer_actions,
+    interpolate_plans,
     jump_sampler,
     plan_states,
 )
@@ -98,17 +99,14 @@ def run_maze(spec: MazeSpec, folder: Path, note_fn: Callable[[str], None]) -> li
     evaluations, plan_sec = _time_planning(samplers, planners, spec.num_timings, goal, device)
     reference = REFERENCE_SCORES[f"maze2d-{spec.layout}-v1"]
     rows: list[Row] = []
+
+    def inverse_fn(state: np.ndarray, next_state: np.ndarray) -> np.ndarray:
+        return infer_actions(planners.inverse, planners.limits, state, next_state)
+
     for name, sampler in samplers.items():
-        followed = follow_plans(
-            lambda start, end, sampler=sampler: plan_states(  # type: ignore[misc]
-                sampler, planners.limits, start, end, device
-            ),
-            lambda state, next_state: infer_actions(planners.inverse, planners.limits, state, next_state),
-            envs,
-            goal,
-            MAX_EPISODE_STEPS[spec.layout],
-            spec.seed,
-        )
+        plan_fn = _plan_fn(sampler, planners, device)
+        max_steps = MAX_EPISODE_STEPS[spec.layout]
+        followed = follow_plans(plan_fn, inverse_fn, envs, goal, max_steps, spec.seed)
         scores = [normalized_score(float(value), reference) for value in followed.returns]
         note_fn(f"  {name}: score {np.mean(scores):.1f}, success {followed.is_reached.mean():.2f}")
         rows.append(
@@ -131,6 +129,16 @@ def run_maze(spec: MazeSpec, folder: Path, note_fn: Callable[[str], None]) -> li
     for env in envs:
         env.close()
     return rows
+
+
+def _plan_fn(sampler: SampleFn, planners: Planners, device: torch.device) -> PlanFn:
+    """Returns the function from starts and goals to plans of every step."""
+
+    def plan(start: np.ndarray, goal: np.ndarray) -> np.ndarray:
+        states = plan_states(sampler, planners.limits, start, goal, device)
+        return interpolate_plans(states, planners.config.stride)
+
+    return plan
 
 
 def _time_planning(
@@ -156,7 +164,7 @@ def _time_planning(
     evaluations: dict[str, tuple[int, int]] = {}
     for name, sampler in samplers.items():
         counts.update(planner=0, guide=0)
-        plan_states(sampler, planners.limits, start, goal[None], device)
+        _plan_fn(sampler, planners, device)(start, goal[None])
         evaluations[name] = (counts["planner"], counts["guide"])
     for hook in hooks:
         hook.remove()
@@ -165,9 +173,9 @@ def _time_planning(
     for _ in range(num_timings):
         for name, sampler in samplers.items():
             num_calls = _NUM_CALLS if evaluations[name][0] <= _FEW_EVALUATIONS else 1
-            begin = clock()
+            plan_fn, begin = _plan_fn(sampler, planners, device), clock()
             for _ in range(num_calls):
-                plan_states(sampler, planners.limits, start, goal[None], device)
+                plan_fn(start, goal[None])
             seconds[name].append((clock() - begin) / num_calls)
     return evaluations, seconds
 

@@ -22,7 +22,7 @@ from distill_rl.networks.plan_networks import InverseDynamics, PlanReturn
 from distill_rl.policies.state_plans import PlanDenoiser, PlanJumper
 from distill_rl.storage import atomic
 from learners.network_trainer import NetworkTrainer
-from learners.trajectory.inverse_dynamics import InverseDynamicsTrainer, StepSampler
+from learners.trajectory.inverse_dynamics import InverseDynamicsTrainer, StepBatch, StepSampler
 from learners.trajectory.plan_config import PlanConfig
 from learners.trajectory.plan_trainers import (
     GoalRewardTrainer,
@@ -30,7 +30,7 @@ from learners.trajectory.plan_trainers import (
     PlanStudentTrainer,
     PlanTeacherTrainer,
 )
-from learners.trajectory.plan_windows import PlanSampler
+from learners.trajectory.plan_windows import PlanBatch, PlanSampler
 
 Batch = TypeVar("Batch")
 
@@ -132,64 +132,79 @@ def train_planners(
         dataset,
         config.num_steps,
         limits,
+        stride=config.stride,
         goal_size=config.goal_size,
         goal_radius=config.goal_radius,
         discount=config.discount,
     )
-    training_sec: dict[str, float] = {}
+    stages = _Stages(spec, folder / _STAGES, note_fn)
 
-    def train(
-        name: str,
-        trainer: NetworkTrainer[Batch],
-        draw: Callable[..., Batch],
-        size: int,
-        num_updates: int,
-        student_config: PlanConfig | None = None,
-    ) -> Any:
-        generator, start = np.random.default_rng([seed, len(training_sec)]), time.process_time()
-        stage = folder / _STAGES / name.replace(" ", "_")
-        key = _stage_key(spec, num_updates, student_config)
-        known_sec = _load_stage(stage, key, trainer.ema)
-        if known_sec is not None:
-            training_sec[name] = known_sec
-            note_fn(f"  {name}: already there")
-            return trainer.ema.eval()
-        metrics: dict[str, float] = {}
-        for update in range(num_updates):
-            trainer.scale_learning_rate(0.5 * (1.0 + math.cos(math.pi * update / num_updates)))
-            metrics = trainer.update(draw(size, generator))
-        training_sec[name] = time.process_time() - start
-        _save_stage(stage, key, trainer.ema, training_sec[name])
-        losses = ", ".join(f"{key} {value:.3g}" for key, value in metrics.items() if key.endswith("_loss"))
-        note_fn(f"  {name}: {num_updates} updates, {training_sec[name]:.0f} cpu-seconds, {losses}")
-        return trainer.ema.eval()
+    def draw_steps(generator: np.random.Generator) -> StepBatch:
+        return steps.sample(_INVERSE_BATCH_SIZE, generator)
 
-    def train_plans(
-        name: str,
-        trainer: NetworkTrainer[Any],
-        num_updates: int,
-        student_config: PlanConfig | None = None,
-    ) -> Any:
-        return train(name, trainer, windows.sample, config.batch_size, num_updates, student_config)
+    def draw_plans(generator: np.random.Generator) -> PlanBatch:
+        return windows.sample(config.batch_size, generator)
 
     arguments = (_STATE_SIZE, config, seed, device)
     inverse_trainer = InverseDynamicsTrainer(
         _STATE_SIZE, _ACTION_SIZE, config, seed, device, step_scale=steps.step_scale
     )
-    inverse = train(
-        "inverse dynamics", inverse_trainer, steps.sample, _INVERSE_BATCH_SIZE, spec.inverse_updates
-    )
-    teacher = train_plans("teacher", PlanTeacherTrainer(*arguments), spec.teacher_updates)
-    guide = train_plans("guide", PlanGuideTrainer(*arguments), spec.guide_updates)
-    reward_model = train_plans("reward model", GoalRewardTrainer(*arguments), spec.reward_updates)
+    inverse = stages.get("inverse dynamics", inverse_trainer, draw_steps, spec.inverse_updates)
+    teacher = stages.get("teacher", PlanTeacherTrainer(*arguments), draw_plans, spec.teacher_updates)
+    guide = stages.get("guide", PlanGuideTrainer(*arguments), draw_plans, spec.guide_updates)
+    reward_model = stages.get("reward model", GoalRewardTrainer(*arguments), draw_plans, spec.reward_updates)
     students = {}
     for name, weight in ((CTD, 0.0), (RACTD, config.reward_weight)):
         own = dataclasses.replace(config, reward_weight=weight)
         trainer = PlanStudentTrainer(
             _STATE_SIZE, own, seed, device, teacher=teacher, reward_model=reward_model
         )
-        students[name] = train_plans(name, trainer, spec.student_updates, own)
-    return Planners(config, limits, inverse, teacher, guide, students, training_sec)
+        students[name] = stages.get(name, trainer, draw_plans, spec.student_updates, own)
+    return Planners(config, limits, inverse, teacher, guide, students, stages.training_sec)
+
+
+class _Stages:
+    """Trains stages, or loads those that are there."""
+
+    def __init__(self, spec: MazeSpec, folder: Path, note_fn: Callable[[str], None]):
+        self._spec, self._folder, self._note_fn = spec, folder, note_fn
+        self.training_sec: dict[str, float] = {}
+
+    def get(
+        self,
+        name: str,
+        trainer: NetworkTrainer[Batch],
+        draw_fn: Callable[[np.random.Generator], Batch],
+        num_updates: int,
+        student_config: PlanConfig | None = None,
+    ) -> Any:
+        """Returns the averaged networks of a stage, after steps whose sizes fall along a cosine.
+
+        Args:
+          name: of the stage.
+          trainer: fresh.
+          draw_fn: draws batches.
+          num_updates: gradient steps.
+          student_config: of a student.
+        """
+        generator = np.random.default_rng([self._spec.seed, len(self.training_sec)])
+        key = _stage_key(self._spec, num_updates, student_config)
+        path = self._folder / name.replace(" ", "_")
+        known_sec = _load_stage(path, key, trainer.ema)
+        if known_sec is not None:
+            self.training_sec[name] = known_sec
+            self._note_fn(f"  {name}: already there")
+            return trainer.ema.eval()
+        start = time.process_time()
+        metrics: dict[str, float] = {}
+        for update in range(num_updates):
+            trainer.scale_learning_rate(0.5 * (1.0 + math.cos(math.pi * update / num_updates)))
+            metrics = trainer.update(draw_fn(generator))
+        self.training_sec[name] = time.process_time() - start
+        _save_stage(path, key, trainer.ema, self.training_sec[name])
+        losses = ", ".join(f"{key} {value:.3g}" for key, value in metrics.items() if key.endswith("_loss"))
+        self._note_fn(f"  {name}: {num_updates} updates, {self.training_sec[name]:.0f} cpu-seconds, {losses}")
+        return trainer.ema.eval()
 
 
 def _stage_key(spec: MazeSpec, num_updates: int, student_config: PlanConfig | None) -> dict[str, Any]:

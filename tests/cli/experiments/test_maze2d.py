@@ -59,4 +59,5 @@ def test_settings_of_every_scale_are_valid(scale):
     horizons = {"umaze": 128, "medium": 256, "large": 384}
     for spec in maze_specs(scale).values():
         if "plan" in spec:
-            assert PlanConfig(**spec["plan"]).num_steps == horizons[spec["layout"]]
+            plan = PlanConfig(**spec["plan"])
+            assert plan.num_steps * plan.stride == horizons[spec["layout"]]

@@ -9,6 +9,7 @@ from distill_rl.diffusion.schedules import karras_sigmas
 from distill_rl.networks.plan_networks import PlanReturn, PlanUNet, inpaint
 from distill_rl.policies.plan_sampling import (
     diffusion_sampler,
+    interpolate_plans,
     jump_sampler,
     plan_states,
     return_gradient,
@@ -113,3 +114,18 @@ def test_planning_scales_states_there_and_back(ends):
     start, goal = np.array([[0.0, 1.0], [4.0, 0.0]]), np.array([[4.0, 0.0], [2.0, 0.0]])
     plans = plan_states(straight, limits, start, goal)
     np.testing.assert_allclose(plans, np.linspace(start, goal, 5, axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("stride", [1, 4])
+def test_states_between_those_of_a_plan_are_on_straight_lines(stride):
+    plans = np.random.default_rng(0).normal(size=(3, 5, 2)).astype(np.float32)
+    found = interpolate_plans(plans, stride)
+    assert found.shape == (3, 4 * stride + 1, 2)
+    np.testing.assert_array_equal(found[:, ::stride], plans)
+    steps = np.arange(4 * stride + 1)
+    for plan, filled in zip(plans, found, strict=True):
+        for entry in range(2):
+            expected = np.interp(steps, stride * np.arange(5), plan[:, entry])
+            np.testing.assert_allclose(filled[:, entry], expected, atol=1e-6)
+    with pytest.raises(ValueError, match="stride"):
+        interpolate_plans(plans, 0)

@@ -132,6 +132,7 @@ def test_a_student_needs_a_reward_model_for_a_weight(teacher):
         ({"teacher_reward_weight": 1.0}, "`teacher_reward_weight` must be 0 for plans"),
         ({"goal_radius": 0.0}, "goal_radius"),
         ({"goal_size": 0}, "goal_size"),
+        ({"stride": 0}, "stride"),
         ({"guide_level_sizes": (8,) * 5}, "multiple of 16 for 5 levels of the guide, got 8"),
         ({"inverse_learning_rate": -1.0}, "inverse_learning_rate"),
     ],
@@ -178,21 +179,23 @@ def test_inverse_dynamics_recovers_the_actions_of_a_linear_system():
     assert float(np.abs(found - dataset.actions).mean()) < 0.05
 
 
-@pytest.mark.parametrize("discount", [0.0, 0.9])
-def test_windows_are_those_of_a_slow_loop(discount):
+@pytest.mark.parametrize(("discount", "stride"), [(0.0, 1), (0.9, 1), (0.9, 3)])
+def test_windows_are_those_of_a_slow_loop(discount, stride):
     """Each within its episode; goals and rewards by hand."""
     dataset = make_dataset()
     limits = StateLimits.of(dataset)
-    settings = {"goal_size": 1, "goal_radius": 0.2, "discount": discount}
+    settings = {"goal_size": 1, "goal_radius": 0.2, "discount": discount, "stride": stride}
     sampler = PlanSampler(dataset, 10, limits, **settings)
     expected = {}
-    for start in [*range(31), *range(44, 95)]:
-        plan = dataset.observations[start : start + 10]
+    length = {1: 10, 3: 28}[stride]
+    starts = [*range(40 - length + 1), *range(44, 104 - length + 1)]
+    for start in starts:
+        plan = dataset.observations[start : start + length : stride]
         near = [float(abs(state[0] - plan[-1][0]) <= 0.2) for state in plan]
         scale = 1.0 - discount
         returns = [sum(scale * discount**k * r for k, r in enumerate(near[t:])) for t in range(10)]
         expected[plan.tobytes()] = limits.scale(plan), returns
-    assert len(sampler) == len(expected) == 82
+    assert len(sampler) == len(expected) == len(starts)
     batch = sampler.sample(2_000, np.random.default_rng(0))
     seen = set()
     keys = {scaled.tobytes(): key for key, (scaled, _) in expected.items()}
@@ -200,7 +203,7 @@ def test_windows_are_those_of_a_slow_loop(discount):
         key = keys[plan.tobytes()]
         np.testing.assert_allclose(returns, expected[key][1], atol=1e-6)
         seen.add(key)
-    assert len(seen) == 82
+    assert len(seen) == len(starts)
     np.testing.assert_array_equal(batch.ends, np.concatenate([batch.plan[:, 0], batch.plan[:, -1]], axis=1))
 
 
@@ -208,6 +211,10 @@ def test_windows_longer_than_every_episode_are_refused():
     dataset = make_dataset()
     with pytest.raises(ValueError, match="an episode of 61 steps or more, got 60"):
         PlanSampler(dataset, 61, StateLimits.of(dataset))
+    with pytest.raises(ValueError, match="an episode of 61 steps or more, got 60"):
+        PlanSampler(dataset, 31, StateLimits.of(dataset), stride=2)
+    with pytest.raises(ValueError, match="stride"):
+        PlanSampler(dataset, 4, StateLimits.of(dataset), stride=0)
 
 
 def test_a_schedule_scales_the_steps():
