@@ -69,7 +69,7 @@ _SMALL = {
     "stride": 4,
     "batch_size": 32,
     "learning_rate": 1e-3,
-    "reward_weight": 5.0,
+    "reward_weight": 0.2,
     "ema_decay": 0.99,
 }
 _SCALES = {
@@ -102,7 +102,7 @@ _SCALES = {
             "num_data_steps": 100_000,
             "inverse_updates": 2_000,
             "guide_updates": 250,
-            "reward_updates": 400,
+            "reward_updates": 1_500,
             "student_updates": 160,
             "guidance_scale": 10.0,
             "num_episodes": 30,

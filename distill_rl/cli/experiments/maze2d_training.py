@@ -218,7 +218,9 @@ def _stage_key(spec: MazeSpec, num_updates: int, student_config: PlanConfig | No
         "plan": plan,
     }
     if student_config is not None:
-        key |= {"teacher_updates": spec.teacher_updates, "reward_updates": spec.reward_updates}
+        key["teacher_updates"] = spec.teacher_updates
+        if student_config.reward_weight > 0.0:
+            key["reward_updates"] = spec.reward_updates
     else:
         key["plan"] = {name: value for name, value in plan.items() if name not in _STUDENT_FIELDS}
     as_json: dict[str, Any] = json.loads(json.dumps(key))
