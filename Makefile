@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export MUJOCO_GL ?= disabled
 export OMP_NUM_THREADS ?= 1
 
-.PHONY: setup setup-bench demo datasets test test-slow lint format clean
+.PHONY: setup setup-bench demo datasets test test-slow test-chaos lint format clean
 
 setup: $(VENV)/.installed
 
@@ -35,7 +35,11 @@ test: lint
 	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow and not chaos"
+
+# Kills processes; the full disk needs root.
+test-chaos: setup
+	$(BIN)/python -m pytest -m chaos
 
 format: setup
 	$(BIN)/ruff check --fix .

@@ -22,6 +22,7 @@ class FragmentHeader:
       num_failed_pulls: weight pulls that failed or timed out for this fragment.
       statistics: the operator's diagnostics, averaged over the searches.
       metrics: the runner's RLlib metrics.
+      origin: process that searched it, its host and its log.
     """
 
     actor_id: int
@@ -35,3 +36,4 @@ class FragmentHeader:
     num_failed_pulls: int
     statistics: dict[str, float]
     metrics: Any = None
+    origin: str = ""

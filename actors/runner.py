@@ -18,6 +18,7 @@ from distill_rl.collected import Collected
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.types import ReferenceSet
+from distill_rl.whereabouts import describe_process
 
 _SEARCH_ACTOR = "search_actor"
 
@@ -68,6 +69,7 @@ class SearchEnvRunner(PolicyEnvRunner):
             num_failed_pulls=int(not has_pulled),
             statistics=collected.metrics,
             metrics=self._log(collected),
+            origin=describe_process(),
         )
         return header, collected.reference_set
 

@@ -2,22 +2,27 @@
 
 import collections
 import logging
+import pickle
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from ray.rllib.algorithms.algorithm import Algorithm
+from ray.rllib.core import COMPONENT_LEARNER_GROUP
+from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.policy_runner import make_config_env
 from distill_rl.algorithms.backpressure import BoundedQueue
 from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.edge import Edge
 from distill_rl.algorithms.fragment_gate import FragmentGate
-from distill_rl.algorithms.learning import LocalLearning, RemoteLearning
+from distill_rl.algorithms.learning import LearnerFailedError, LocalLearning, RemoteLearning
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.loop_metrics import LoopMetrics
 from distill_rl.algorithms.sampling import Fragment, LocalSampler, RemoteSampler
@@ -53,6 +58,8 @@ class Distill(Algorithm):
     Attributes:
       description: of the simulator that is searched in, in one line.
     """
+
+    learner_group: LearnerGroup
 
     @classmethod
     def get_default_config(cls) -> SearchLoopConfig:
@@ -112,8 +119,19 @@ class Distill(Algorithm):
             self._edge.publisher.poll()
 
     def step(self) -> dict[str, Any]:
-        """Runs one iteration of RLlib and adds the section `loop` to its result."""
-        result = super().step()
+        """Runs one iteration of RLlib and adds the section `loop` to its result.
+
+        Raises:
+          LearnerFailedError: if a learner died or is stuck; see `recover_learners`.
+        """
+        try:
+            result = super().step()
+        except LearnerFailedError:
+            raise
+        except Exception:
+            # An evaluation may meet a dead learner first, and say something else.
+            self._learning.check_alive()
+            raise
         result[_LOOP] = self.loop_metrics.result(
             gate=self._gate, ratio=self._ratio, queue=self._queue, num_in_flight=len(self._sampler.pending)
         )
@@ -152,6 +170,40 @@ class Distill(Algorithm):
             "num_episodes": len(values),
         }
 
+    def recover_learners(self, path: str | Path) -> None:
+        """Replaces the learners, dead or alive, by new ones with the state of a checkpoint.
+
+        Env runners stay as they are, and counters of what they did go on; updates, and with them the policy
+        version, go back to those of the checkpoint. What the old learners have trained on since then is lost,
+        not what they were at.
+
+        Args:
+          path: a checkpoint of this algorithm. Its files are pickles: only a trusted one.
+
+        Raises:
+          ValueError: if the learner works in this process.
+        """
+        if not isinstance(self._learning, RemoteLearning):
+            raise ValueError("`num_learners` must be at least 1 to recover learners, got 0")
+        self._learning.kill()
+        module_spec = self.learner_group._module_spec
+        if not self.learner_group._is_shut_down:  # by a try before this one that failed
+            self.learner_group.shutdown()
+        self.learner_group = self.config.build_learner_group(rl_module_spec=module_spec)
+        self.learner_group.restore_from_path(str(Path(path) / COMPONENT_LEARNER_GROUP))
+        state = pickle.loads((Path(path) / f"{self.STATE_FILE_NAME}.pkl").read_bytes())
+        self._ratio.set_state(state[_LOOP]["ratio"])
+        if _REPLAYS in state:
+            self._restore_replays(state[_REPLAYS])
+        # What the old learners were given last is in no checkpoint.
+        waiting = [fragment for call in self._submitted for fragment in call] + self._queue.pop_all()
+        self._submitted.clear()
+        for fragment in waiting:
+            self._queue.put(fragment)
+        self._learning = RemoteLearning(self.learner_group, self._loop_config.request_timeout_sec)
+        self.loop_metrics.num_learner_restarts += 1
+        self._publish_now()
+
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
         """Takes restarted runners back into service; they pull their weights with their next request."""
         if env_runner_group.num_remote_env_runners() == 0:
@@ -162,7 +214,13 @@ class Distill(Algorithm):
         return restored
 
     def get_state(self, components: Any = None, *, not_components: Any = None, **kwargs: Any) -> dict:
-        """Returns RLlib's state, the loop's counters, and every learner's replay."""
+        """Returns RLlib's state, the loop's counters, and every learner's replay.
+
+        Raises:
+          LearnerFailedError: if a learner does not finish what it is at.
+        """
+        self._learning.settle()
+        self._take_reports()
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component(_LOOP, components, not_components):
             state[_LOOP] = {
@@ -228,6 +286,7 @@ class Distill(Algorithm):
         if self._edge is not None:  # actors outside Ray may be silent for as long as they like
             patience_sec = _STREAM_PATIENCE_SEC
         deadline = time.monotonic() + patience_sec
+        self._learning.check()
         while time.monotonic() < deadline:
             self._request()
             num_taken = self._take_fragments() + self._take_reports()
@@ -325,21 +384,33 @@ class Distill(Algorithm):
         if self.config.num_env_runners == 0:
             self.env_runner.set_weights_of(policy_version, weights)
             return
-        for _ in range(2):
-            if self._store is None:
-                self._store = ray.remote(num_cpus=0)(WeightStore).remote()
-            try:
-                publication = self._store.publish.remote(policy_version, weights)
-                ray.get(publication, timeout=self._loop_config.request_timeout_sec)
-                return
-            except RayActorError:
-                self._store = None
-                self.loop_metrics.num_store_restarts += 1
-            except GetTimeoutError as error:
-                raise TimeoutError(
-                    f"the weight store did not answer for {self._loop_config.request_timeout_sec} s"
-                ) from error
-        raise RuntimeError("the weight store died twice while publishing")
+        deadline = time.monotonic() + self._loop_config.request_timeout_sec
+        while not self._try_to_publish(policy_version, weights):
+            if time.monotonic() > deadline:
+                raise self._no_store()
+            time.sleep(_WAIT_SLICE_SEC)
+
+    def _try_to_publish(self, policy_version: int, weights: dict[str, Any]) -> bool:
+        """Publishes to the store, a new one if it has died, and returns whether that worked."""
+        if self._store is None:
+            self._store = _make_store()
+        try:
+            publication = self._store.publish.remote(policy_version, weights)
+            ray.get(publication, timeout=self._loop_config.request_timeout_sec)
+        except ActorUnavailableError as error:
+            _logger.warning("the weight store cannot be reached: %s", error)
+            return False
+        except RayActorError as error:
+            _logger.warning("the weight store died and is replaced: %s", error)
+            self._store = None
+            self.loop_metrics.num_store_restarts += 1
+            return False
+        except GetTimeoutError as error:
+            raise self._no_store() from error
+        return True
+
+    def _no_store(self) -> TimeoutError:
+        return TimeoutError(f"the weight store did not answer for {self._loop_config.request_timeout_sec} s")
 
     def _publish_now(self) -> None:
         """Publishes the learner's weights as they are, for a start or after a restore."""
@@ -363,6 +434,12 @@ class Distill(Algorithm):
             learner.set_replay_state(all_states[learner._learner_index])
 
         self.learner_group.foreach_learner(restore)
+
+
+def _make_store() -> Any:
+    """Starts a weight store beside the driver, so that no other machine's death takes it away."""
+    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    return ray.remote(num_cpus=0)(WeightStore).options(scheduling_strategy=beside).remote()
 
 
 def _probe_env(config: SearchLoopConfig) -> str:

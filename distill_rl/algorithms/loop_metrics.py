@@ -20,6 +20,7 @@ _KEPT = (
     "num_failed_pulls",
     "num_restarts",
     "num_store_restarts",
+    "num_learner_restarts",
     "num_unpublished",
 )
 
@@ -35,6 +36,7 @@ class LoopMetrics:
       num_failed_pulls: weight pulls that failed or timed out.
       num_restarts: env runners that came back.
       num_store_restarts: weight stores that were replaced.
+      num_learner_restarts: times that the learners were replaced.
       num_unpublished: weights held back because they were not finite.
       policy_version: updates behind the weights published last.
       returns: running returns of search and student.
@@ -50,6 +52,7 @@ class LoopMetrics:
         self.num_failed_pulls: int
         self.num_restarts: int
         self.num_store_restarts: int
+        self.num_learner_restarts: int
         self.num_unpublished: int
         self.policy_version = 0
         self.returns = ReturnTracker(num_return_episodes)
@@ -110,6 +113,7 @@ class LoopMetrics:
             "failed_pulls": self.num_failed_pulls,
             "restarts": self.num_restarts,
             "store_restarts": self.num_store_restarts,
+            "learner_restarts": self.num_learner_restarts,
             "unpublished": self.num_unpublished,
             "skipped_updates": max((report.num_skipped_updates for report in self._reports), default=0),
             "rollbacks": max((report.num_rollbacks for report in self._reports), default=0),
@@ -123,7 +127,7 @@ class LoopMetrics:
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned."""
         for name in _KEPT:
-            setattr(self, name, state[name])
+            setattr(self, name, state.get(name, 0))
         self.returns.set_state(state["returns"])
         self._last_counts = (self.num_env_steps, self.num_simulator_steps, self.num_reference_sets, 0)
 

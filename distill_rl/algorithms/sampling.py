@@ -76,7 +76,7 @@ class RemoteSampler:
             config.max_requests_in_flight, config.request_timeout_sec
         )
         self._sets: dict[ray.ObjectRef, ray.ObjectRef] = {}
-        self._has_delivered: set[int] = set()
+        self._origins: dict[int, str] = {}  # of those that have delivered
         self._num_failures = 0
         self.num_timeouts = 0
 
@@ -138,12 +138,12 @@ class RemoteSampler:
             self._fail(actor_id, error)
             return None
         except RayError as error:
-            if actor_id not in self._has_delivered:
+            if actor_id not in self._origins:
                 raise
             self._kill(actor_id)
             self._fail(actor_id, error)
             return None
-        self._has_delivered.add(actor_id)
+        self._origins[actor_id] = header.origin
         self._num_failures = 0
         return Fragment(header, reference_set)
 
@@ -158,6 +158,8 @@ class RemoteSampler:
         self._gate.forget(actor_id)
         self._group._worker_manager.set_actor_state(actor_id, healthy=False)
         too_many = self._num_failures >= self._config.max_consecutive_failures
+        name = f"env runner {actor_id} ({self._origins.get(actor_id, 'has not delivered anything')})"
         if too_many or not self._group._remote_config.restart_failed_env_runners:
+            error.add_note(f"from {name}")
             raise error
-        _logger.warning("env runner %d failed and is restarted: %s", actor_id, error)
+        _logger.warning("%s failed and is restarted: %s", name, error)

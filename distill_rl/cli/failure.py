@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from ray.exceptions import RayTaskError
+
 from distill_rl.storage import atomic
 
 Result = TypeVar("Result")
@@ -40,8 +42,11 @@ def supervised(step_fn: Callable[[], Result], folder: Path) -> Result:
     except Exception as error:
         log_path = folder / _LOG_NAME
         atomic.write_text(log_path, traceback.format_exc())
-        reason = (str(error).strip() or "no message").splitlines()[0]
+        # Ray puts its own trace before the message of what an actor raised.
+        cause = error.cause if isinstance(error, RayTaskError) else error
+        reason = (str(cause).strip() or "no message").splitlines()[0]
+        where = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         raise TrainingError(
-            f"training failed: {type(error).__name__}: {reason}\n"
+            f"training failed: {type(cause).__name__}: {reason}{where}\n"
             f"full trace: {log_path}\nto resume: {resume_command(folder)}"
         ) from error

@@ -44,6 +44,9 @@ def train(
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is there.")] = False,
+    restarts: Annotated[
+        int, typer.Option(min=0, help="Go on by itself, at most so many times, when the driver dies.")
+    ] = 0,
 ) -> None:
     """Trains a one-step policy, and leaves a run folder with checkpoints, figures and a report."""
     with told_in_one_line():
@@ -52,6 +55,11 @@ def train(
 
         arguments = TrainArguments(preset, tuple(overrides or ()), out, size, time_limit, seed, resume)
         sections, folder = resolve_sections(arguments)
+        if restarts:
+            from distill_rl.cli.driver_supervisor import DriverSupervisor
+
+            supervisor = DriverSupervisor(folder, restarts, lambda line: typer.echo(line, err=True))
+            raise typer.Exit(supervisor.run(arguments, overwrite))
         outcome = run_training(sections, folder, resume=resume, overwrite=overwrite, console=_console())
     if outcome.signal_number is not None:
         raise typer.Exit(_SIGNAL_EXIT_BASE + outcome.signal_number)

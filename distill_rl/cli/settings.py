@@ -38,6 +38,8 @@ class RunSettings:
       checkpoint_interval_sec: seconds between checkpoints.
       num_progress_episodes: episodes of the student after each checkpoint, for the learning curve; 0 for
         none.
+      max_learner_restarts: times that learners which died, or do not answer, are replaced between two
+        checkpoints before the run stops; 0 for never. Learners in the driver's process end with it.
       num_checkpoints: how many of the newest checkpoints are kept.
       num_evaluation_episodes: episodes of the untrained policy, of the student and of the search at the end;
         0 for no evaluation.
@@ -49,6 +51,7 @@ class RunSettings:
     max_updates: int | None = None
     checkpoint_interval_sec: float = 60.0
     num_progress_episodes: int = 4
+    max_learner_restarts: int = 3
     num_checkpoints: int = 3
     num_evaluation_episodes: int = 10
 
@@ -64,6 +67,6 @@ class RunSettings:
         for name in ("max_env_steps", "max_updates"):
             if getattr(self, name) is not None:
                 check_positive(name, getattr(self, name))
-        for name in ("num_progress_episodes", "num_evaluation_episodes"):
+        for name in ("max_learner_restarts", "num_progress_episodes", "num_evaluation_episodes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")

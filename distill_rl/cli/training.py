@@ -16,9 +16,12 @@ from rich.console import Console
 from distill_rl.algorithms.acting_policy import policy_metadata
 from distill_rl.algorithms.cm_ppo import CMPPO
 from distill_rl.algorithms.distill import Distill
+from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.offline import Offline
 from distill_rl.algorithms.offline_config import OfflineConfig
+from distill_rl.algorithms.prometheus import PrometheusMetrics
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
+from distill_rl.cli.alarms import AlarmLimits, Alarms
 from distill_rl.cli.evaluation import (
     ALGORITHM_FOLDER,
     POLICY_FOLDER,
@@ -28,6 +31,7 @@ from distill_rl.cli.evaluation import (
     save_acting_policy,
 )
 from distill_rl.cli.failure import resume_command, supervised
+from distill_rl.cli.learner_supervisor import LearnerSupervisor
 from distill_rl.cli.metrics import STUDENT_EVALUATION, collect_metrics, student_search_ratio, summarise
 from distill_rl.cli.offline_summary import summarise_offline
 from distill_rl.cli.presets import dump_sections
@@ -126,7 +130,8 @@ class _Training:
         self._env_steps = 0
         self._updates = 0
         self._elapsed_before_sec = 0.0
-        self._start_sec = self._saved_sec = time.monotonic()
+        self._start_sec = self._saved_sec = self._tried_saving_sec = time.monotonic()
+        self._learners = LearnerSupervisor(store, settings.max_learner_restarts, self._warn)
 
     def run(self, checkpoint: Checkpoint | None) -> Outcome:
         self._progress.note(f"run folder {self._run.path}\nto resume: {resume_command(self._run.path)}")
@@ -136,12 +141,13 @@ class _Training:
                 self._save(algorithm)
                 self._untrained_return = self._evaluate_student(self._settings.num_evaluation_episodes)
             self._train(algorithm)
-            self._save(algorithm)
+            is_saved = self._save(algorithm)
         finally:
             algorithm.stop()
         if self._stop.signal_number is not None:
             name = signal.Signals(self._stop.signal_number).name
-            self._progress.note(f"stopped by {name} and saved; to resume: {resume_command(self._run.path)}")
+            saved = "saved" if is_saved else "not saved: it goes on from an older checkpoint"
+            self._progress.note(f"stopped by {name} and {saved}; to resume: {resume_command(self._run.path)}")
             write_report(self._run)
             return Outcome({}, self._stop.signal_number)
         return Outcome(self._conclude())
@@ -164,23 +170,44 @@ class _Training:
 
     def _train(self, algorithm: _Algorithm) -> None:
         """Runs iterations until a limit or a signal."""
-        self._start_sec = self._saved_sec = time.monotonic()
+        self._start_sec = self._saved_sec = self._tried_saving_sec = time.monotonic()
         writer = MetricsWriter(self._run.metrics_path, self._run.tensorboard_folder, self._iteration + 1)
+        gauges, alarms = PrometheusMetrics(self._run.path.name), Alarms(self._alarm_limits())
         with writer, self._progress:
             while not self._is_over():
-                metrics = collect_metrics(supervised(algorithm.train, self._run.path))
+                result = supervised(lambda: self._train_once(algorithm), self._run.path)
+                metrics = collect_metrics(result)
                 self._iteration += 1
                 self._env_steps = int(metrics.get("env_steps", 0))
                 self._updates = int(metrics["updates"])
                 metrics["elapsed_sec"] = self._elapsed_sec()
                 metrics["checkpoint_age_sec"] = time.monotonic() - self._saved_sec
-                if metrics["checkpoint_age_sec"] >= self._settings.checkpoint_interval_sec:
+                if time.monotonic() - self._tried_saving_sec >= self._settings.checkpoint_interval_sec:
                     self._save(algorithm)
                     student_return = self._evaluate_student(self._settings.num_progress_episodes)
                     if student_return is not None:
                         metrics[STUDENT_EVALUATION] = student_return
-                writer.log(metrics, self._iteration)
+                raised, lines = alarms.check(metrics)
+                writer.log(metrics | raised, self._iteration)
+                gauges.log(metrics | raised)
                 self._progress.update(metrics)
+                for line in lines:
+                    self._warn(line)
+
+    def _train_once(self, algorithm: _Algorithm) -> dict[str, Any]:
+        """Runs one iteration, with new learners if they fail."""
+        if isinstance(algorithm, Distill):
+            return self._learners.train(algorithm)
+        result: dict[str, Any] = algorithm.train()
+        return result
+
+    def _alarm_limits(self) -> AlarmLimits:
+        has_actors = isinstance(self._config, SearchLoopConfig)
+        max_policy_lag = self._config.part(LoopConfig).max_policy_lag if has_actors else None
+        return AlarmLimits(max_policy_lag, self._settings.checkpoint_interval_sec)
+
+    def _warn(self, message: str) -> None:
+        self._progress.note(f"warning: {message}")
 
     def _is_over(self) -> bool:
         counted = (
@@ -197,8 +224,8 @@ class _Training:
         """Returns seconds of training, over all resumes."""
         return self._elapsed_before_sec + time.monotonic() - self._start_sec
 
-    def _save(self, algorithm: _Algorithm) -> None:
-        """Saves a checkpoint; one that fails costs a warning, not the run."""
+    def _save(self, algorithm: _Algorithm) -> bool:
+        """Saves a checkpoint, and returns whether it did; one that fails costs a warning, not the run."""
 
         def save_fn(folder: Path) -> None:
             algorithm.save_to_path(str(folder / ALGORITHM_FOLDER))
@@ -213,9 +240,14 @@ class _Training:
         try:
             self._store.save(self._iteration, save_fn, metadata)
         except CheckpointError as error:
-            self._progress.note(f"warning: {error}; training goes on")
-        # Also after a failure: a full disk is not tried again after every iteration.
+            self._warn(f"{error}; training goes on")
+            return False
+        finally:
+            # Also after a failure: a full disk is not tried again after every iteration.
+            self._tried_saving_sec = time.monotonic()
         self._saved_sec = time.monotonic()
+        self._learners.note_checkpoint()
+        return True
 
     def _evaluate_student(self, num_episodes: int) -> float | None:
         if not num_episodes or self._config.env is None or self._store.latest() is None:

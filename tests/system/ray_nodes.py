@@ -1,6 +1,7 @@
 """Ray nodes on this machine: processes of `ray start`, killed one by one."""
 
 import contextlib
+import json
 import os
 import secrets
 import shutil
@@ -12,7 +13,12 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
+
 CHECKOUT = Path(__file__).parents[2]
+RUNNER, LEARNER = "ray::SearchEnvRunner", "ray::_WrappedExecutable"
+"""Titles of processes."""
+
 _OBJECT_STORE_BYTES = 100_000_000
 
 
@@ -97,14 +103,26 @@ class RayNodes:
         self._start(name, "ray", "start", f"--address={self.address}", *options, env=env)
 
     def pids(self, name, program=""):
-        """Returns the processes of a node, or those of one program on it."""
-        pids = []
-        for path in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                arguments = (path / "cmdline").read_bytes().decode(errors="replace")
-                if f"{self.folder}/{name}/" in arguments.replace("\0", "/ ") and program in arguments:
-                    pids.append(int(path.name))
-        return pids
+        """Returns the processes of a node, workers included, or those whose command line names a program."""
+        found = {}
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if f"{self.folder}/{name}/" in " ".join(process.cmdline()).replace(" ", "/ "):
+                    for member in (process, *process.children(recursive=True)):
+                        found[member.pid] = " ".join(member.cmdline())
+        return sorted(pid for pid, arguments in found.items() if program in arguments)
+
+    def alive_resources(self):
+        """Returns what the nodes that live, but for the head, offer together."""
+        code = (
+            "import collections, json, ray;"
+            "ray.init(address='auto', log_to_driver=False, logging_level='ERROR');"
+            "nodes = [n['Resources'] for n in ray.nodes() if n['Alive']];"
+            "nodes = [n for n in nodes if 'node:__internal_head__' not in n];"
+            "print(json.dumps(sum(map(collections.Counter, nodes), collections.Counter())))"
+        )
+        output = subprocess.check_output([sys.executable, "-c", code], env=self.driver_env(), text=True)
+        return json.loads(output.splitlines()[-1])
 
     def kill(self, name, program=""):
         """Kills the processes of a node, or those of one program on it, with SIGKILL."""

@@ -16,6 +16,7 @@ from cloud_schemas import find_aws_problems, find_gcp_problems
 from kuberay_schema import SCHEMAS
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from distill_rl.cli.alarms import AlarmLimits, Alarms
 from distill_rl.cli.presets import load_preset
 from distill_rl.cli.sections import build_config
 
@@ -246,3 +247,12 @@ def test_redis_passwords_are_long_and_not_kept():
     assert "user default off" in users
     short = subprocess.run([script], input="short\n", capture_output=True, text=True)
     assert short.returncode == 2 and "at least 32 characters" in short.stderr
+
+
+def test_alerts_ask_for_metrics_that_a_run_has():
+    """Each alarm has its rule."""
+    rules = _load("prometheus/alerts.yml")["groups"][0]["rules"]
+    asked = {name for rule in rules for name in re.findall(r"ray_distill_rl_(\w+)", rule["expr"])}
+    raised, _ = Alarms(AlarmLimits(None, 60.0)).check({})
+    assert asked == {name.replace("/", "_") for name in raised} | {"updates"}
+    assert all(rule["annotations"]["summary"] for rule in rules)

@@ -1,6 +1,7 @@
 """What happens when something dies, and Tune."""
 
 import os
+import signal
 
 import gymnasium as gym
 import numpy as np
@@ -8,6 +9,8 @@ import pytest
 import ray
 from ray import tune
 from system_config import make_config
+
+from distill_rl.algorithms.learning import LearnerFailedError
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
@@ -75,14 +78,59 @@ def test_environment_that_breaks_is_named(ray_cluster):
     algorithm.stop()
 
 
-def test_dead_learner_is_an_error_that_says_so(ray_cluster):
-    """A learner that dies stops the run with its name and the way out."""
-    algorithm = make_config(num_env_runners=1, num_learners=1).build_algo()
-    algorithm.train()
+def _kill_learner(algorithm):
     ray.kill(algorithm.learner_group._workers[0])
-    with pytest.raises(RuntimeError, match="learner 0 of 1 failed; resume from the last checkpoint"):
+
+
+def _stop_learner(algorithm):
+    (answer,) = algorithm.learner_group.foreach_learner(lambda learner: os.getpid())
+    os.kill(answer.get(), signal.SIGSTOP)
+
+
+@pytest.mark.parametrize(
+    ("harm", "message"),
+    [
+        (
+            _kill_learner,
+            r"learner 0 of 1 \(host .+, pid \d+, log .+\) failed; resume from the last checkpoint",
+        ),
+        (_stop_learner, r"no answer for 20.0 s from 1 learners \(in flight: .+ host .+, pid \d+, log .+\)"),
+    ],
+)
+def test_failed_learner_is_named_and_replaced(ray_cluster, tmp_path, harm, message):
+    """Dead or stuck: the error names it; a new one goes on from the checkpoint, and runners stay."""
+    config = make_config(num_env_runners=1, num_learners=1).loop(request_timeout_sec=20.0)
+    algorithm = config.build_algo()
+    saved = algorithm.train()["loop"]
+    algorithm.save_to_path(str(tmp_path / "checkpoint"))
+    runner = _pid_of_runner(algorithm)
+    before = algorithm.train()["loop"]
+    harm(algorithm)
+    with pytest.raises(LearnerFailedError, match=message):
         for _ in range(20):
-            algorithm.train()
+            before = algorithm.train()["loop"]
+    algorithm.recover_learners(tmp_path / "checkpoint")
+    (state,) = [r.get() for r in algorithm.learner_group.foreach_learner(lambda x: x.trainer.get_state())]
+    assert saved["updates"] <= state["num_updates"] < before["updates"]
+    assert algorithm.loop_metrics.policy_version == state["num_updates"]
+    after = algorithm.train()["loop"]
+    assert after["updates"] > state["num_updates"]
+    assert after["env_steps"] > before["env_steps"]
+    assert after["learner_restarts"] == 1
+    assert after["lost"] == after["duplicates"] == 0
+    assert _pid_of_runner(algorithm) == runner
+    algorithm.stop()
+
+
+def _pid_of_runner(algorithm):
+    return ray.get(_runner_handles(algorithm)[1].apply.remote(lambda runner: os.getpid()))
+
+
+def test_learner_in_this_process_cannot_be_replaced(ray_cluster, tmp_path):
+    """It ends with the driver."""
+    algorithm = make_config().build_algo()
+    with pytest.raises(ValueError, match="`num_learners` must be at least 1"):
+        algorithm.recover_learners(tmp_path)
     algorithm.stop()
 
 

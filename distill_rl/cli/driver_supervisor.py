@@ -1,0 +1,102 @@
+"""Who looks after the driver: starts it again, in a new process, when it dies."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import FrameType
+
+from distill_rl.cli.arguments import TrainArguments
+from distill_rl.storage.checkpoints import CheckpointStore
+from distill_rl.storage.run_folder import RunFolder
+
+_FORWARDED = (signal.SIGINT, signal.SIGTERM)
+_MISTAKE = 2
+_SIGNAL_EXIT_BASE = 128  # a shell's convention
+_STOPPED = tuple(_SIGNAL_EXIT_BASE + number for number in _FORWARDED)
+_MAX_DELAY_SEC = 60.0
+
+Start = Callable[[Sequence[str]], subprocess.Popen]
+
+
+def command_line(arguments: TrainArguments, overwrite: bool = False) -> list[str]:
+    """Writes arguments of `distill-rl train` as they were typed."""
+    words = ["train", *([arguments.preset] if arguments.preset else []), *arguments.overrides]
+    options = {"--out": arguments.out, "--size": arguments.size, "--time-limit": arguments.time_limit}
+    for name, value in (options | {"--seed": arguments.seed}).items():
+        words += [] if value is None else [name, str(value)]
+    words += ["--resume"] if arguments.resume else []
+    return words + (["--overwrite"] if overwrite else [])
+
+
+class DriverSupervisor:
+    """Runs a training in a process of its own, and goes on from its newest checkpoint when that process dies.
+
+    What the user did, a mistake or a signal, is no death: those ends are passed on. Between two starts it
+    waits, longer each time, for the cluster to come back.
+    """
+
+    def __init__(
+        self, folder: Path, max_restarts: int, note: Callable[[str], None], start: Start | None = None
+    ) -> None:
+        """Looks after one run.
+
+        Args:
+          folder: the run folder.
+          max_restarts: restarts before the run is given up.
+          note: told of each death, in one line.
+          start: starts a process with the arguments of `distill-rl`; for tests.
+        """
+        self._store = CheckpointStore(RunFolder(folder).checkpoints_folder)
+        self._folder = folder
+        self._max_restarts = max_restarts
+        self._note = note
+        self._start = start or _start
+        self._process: subprocess.Popen | None = None
+        self._is_stopped = threading.Event()
+
+    def run(self, arguments: TrainArguments, overwrite: bool = False) -> int:
+        """Runs to the end, and returns the exit code of the last process, 128 + N after signal N.
+
+        Args:
+          arguments: of the first start.
+          overwrite: whether that may remove a run that is there.
+        """
+        former = {number: signal.signal(number, self._forward) for number in _FORWARDED}
+        try:
+            return self._run(command_line(arguments, overwrite), command_line(arguments, overwrite=True))
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def _run(self, command: list[str], anew: list[str]) -> int:
+        delay_sec, checkpoint = 1.0, None
+        for num_restarts in range(self._max_restarts + 1):
+            self._process = self._start(command)
+            exit_code = self._process.wait()
+            if exit_code in (0, _MISTAKE, *_STOPPED) or self._is_stopped.is_set():
+                break
+            how = f"signal {-exit_code}" if exit_code < 0 else f"exit code {exit_code}"
+            if num_restarts == self._max_restarts:
+                self._note(f"the driver died ({how}), and is given up after {num_restarts} restarts")
+                break
+            latest = self._store.latest()
+            delay_sec = min(2.0 * delay_sec, _MAX_DELAY_SEC) if latest == checkpoint else 1.0
+            checkpoint = latest
+            self._note(f"the driver died ({how}), and is started again in {delay_sec:.0f} s")
+            self._is_stopped.wait(delay_sec)
+            command = ["train", "--resume", "--out", str(self._folder)] if latest else anew
+        return exit_code if exit_code >= 0 else _SIGNAL_EXIT_BASE - exit_code
+
+    def _forward(self, number: int, frame: FrameType | None) -> None:
+        self._is_stopped.set()
+        if self._process is not None and self._process.poll() is None:
+            self._process.send_signal(number)
+
+
+def _start(arguments: Sequence[str]) -> subprocess.Popen:
+    """Starts `distill-rl` in a session of its own: Ctrl-C reaches it once, through the supervisor."""
+    command = [sys.executable, "-m", "distill_rl.cli.main", *arguments]
+    return subprocess.Popen(command, start_new_session=True)

@@ -1,0 +1,115 @@
+"""The supervisor of the driver: what counts as a death, and how it goes on."""
+
+import os
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from distill_rl.cli.arguments import TrainArguments
+from distill_rl.cli.driver_supervisor import DriverSupervisor, command_line
+from distill_rl.storage.checkpoints import CheckpointStore
+from distill_rl.storage.run_folder import RunFolder
+
+_ARGUMENTS = TrainArguments("cheetah_run", ("search.num_candidates=8",), seed=3)
+
+
+class Drivers:
+    """Starts drivers that end at once, with the given exit codes in order; saves a checkpoint before some."""
+
+    def __init__(self, folder, exit_codes, save_before=()):
+        self.commands = []
+        self._folder = folder
+        self._exit_codes = list(exit_codes)
+        self._save_before = save_before
+
+    def __call__(self, arguments):
+        self.commands.append(list(arguments))
+        return self
+
+    def wait(self):
+        number = len(self.commands)
+        if number in self._save_before:
+            CheckpointStore(RunFolder(self._folder).checkpoints_folder).save(number, lambda folder: None, {})
+        return self._exit_codes.pop(0)
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch):
+    """Notes how long it would have waited."""
+    delays = []
+    monkeypatch.setattr(threading.Event, "wait", lambda self, timeout=None: delays.append(timeout))
+    return delays
+
+
+def _run(folder, drivers, max_restarts=5, arguments=_ARGUMENTS):
+    notes = []
+    return DriverSupervisor(folder, max_restarts, notes.append, drivers).run(arguments), notes
+
+
+def test_a_killed_driver_resumes_from_its_checkpoint(tmp_path):
+    """Before there is one it starts anew."""
+    drivers = Drivers(tmp_path, [-signal.SIGKILL, -signal.SIGKILL, 0], save_before=[2])
+    exit_code, notes = _run(tmp_path, drivers)
+    assert exit_code == 0
+    first = ["train", "cheetah_run", "search.num_candidates=8", "--size", "laptop", "--seed", "3"]
+    assert drivers.commands == [
+        first,
+        [*first, "--overwrite"],
+        ["train", "--resume", "--out", str(tmp_path)],
+    ]
+    assert notes[0].startswith("the driver died (signal 9), and is started again in")
+
+
+@pytest.mark.parametrize("exit_code", [0, 2, 130, 143])
+def test_what_the_user_did_is_no_death(tmp_path, exit_code):
+    """Success, a mistake, and a signal after which the run was saved."""
+    drivers = Drivers(tmp_path, [exit_code])
+    assert _run(tmp_path, drivers) == (exit_code, [])
+
+
+def test_it_gives_up_in_the_end(tmp_path):
+    """With the last exit code."""
+    drivers = Drivers(tmp_path, [1, 1, 1])
+    exit_code, notes = _run(tmp_path, drivers, max_restarts=2)
+    assert exit_code == 1
+    assert len(drivers.commands) == 3
+    assert notes[-1] == "the driver died (exit code 1), and is given up after 2 restarts"
+
+
+def test_it_waits_longer_until_the_run_gets_somewhere(tmp_path, no_waiting):
+    """A cluster that comes back late is not asked every second; a new checkpoint starts the waiting anew."""
+    drivers = Drivers(tmp_path, [1] * 9 + [0], save_before=[9])
+    _run(tmp_path, drivers, max_restarts=9)
+    assert no_waiting == [2, 4, 8, 16, 32, 60, 60, 60, 1]
+
+
+def test_a_signal_reaches_the_driver_and_ends_the_watch(tmp_path):
+    """Even if the driver dies of it."""
+
+    class Interrupted(Drivers):
+        def wait(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().wait()
+
+        def poll(self):
+            return None
+
+        def send_signal(self, number):
+            self.received = number
+
+    drivers = Interrupted(tmp_path, [-signal.SIGTERM])
+    exit_code, _ = _run(tmp_path, drivers)
+    assert drivers.received == signal.SIGTERM
+    assert exit_code == 128 + signal.SIGTERM
+    assert len(drivers.commands) == 1
+
+
+def test_the_command_line_is_the_one_typed():
+    """With every argument."""
+    arguments = TrainArguments(None, ("run.max_updates=1",), Path("a b"), "cluster", "15m", 0, resume=True)
+    assert command_line(arguments, overwrite=True) == [
+        *("train", "run.max_updates=1", "--out", "a b", "--size", "cluster", "--time-limit", "15m"),
+        *("--seed", "0", "--resume", "--overwrite"),
+    ]
