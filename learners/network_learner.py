@@ -23,10 +23,10 @@ class NetworkLearner(TorchLearner):
     and what an update learns from.
 
     Attributes:
-      trainer: the gradient step.
+      trainer: the gradient step: a `NetworkTrainer`, or several in turn.
     """
 
-    trainer: NetworkTrainer[Any]
+    trainer: Any
 
     def build(self) -> None:
         """Builds the module and the trainer; all learners start from the same weights."""
@@ -46,7 +46,7 @@ class NetworkLearner(TorchLearner):
             self._start_alike()
         module.networks = self.trainer.ema
 
-    def _make_trainer(self, networks: Any, seed: int, average_fn: Any) -> NetworkTrainer[Any]:
+    def _make_trainer(self, networks: Any, seed: int, average_fn: Any) -> Any:
         """Builds the trainer.
 
         Args:
@@ -112,8 +112,13 @@ class NetworkLearner(TorchLearner):
             tensor.copy_(part.view_as(tensor))
 
     def _start_alike(self) -> None:
-        state = self.trainer.get_state()
-        for networks in (state["online"], state["ema"]):
-            for tensor in networks.values():
-                torch.distributed.broadcast(tensor, src=0)
-        self.trainer.set_state(state)
+        share_weights(self.trainer)
+
+
+def share_weights(trainer: NetworkTrainer[Any]) -> None:
+    """Gives every learner of a group the weights of the first one's trainer. All of them must call it."""
+    state = trainer.get_state()
+    for networks in (state["online"], state["ema"]):
+        for tensor in networks.values():
+            torch.distributed.broadcast(tensor, src=0)
+    trainer.set_state(state)

@@ -16,11 +16,22 @@ from distill_rl.algorithms.offline import (
     Offline,
 )
 from distill_rl.algorithms.offline_config import OfflineConfig
+from distill_rl.algorithms.ractd import RACTD
+from distill_rl.algorithms.ractd_config import RACTDConfig
 
-__all__ = ["CMPPO", "CMPPOConfig", "Distill", "DistillConfig", "Offline", "OfflineConfig"]
+__all__ = [
+    "CMPPO",
+    "RACTD",
+    "CMPPOConfig",
+    "Distill",
+    "DistillConfig",
+    "Offline",
+    "OfflineConfig",
+    "RACTDConfig",
+]
 
 _METHODS = (GaussianBC, ConsistencyBC, DiffusionBC, ConsistencyAC, DiffusionQL, CriticDistill)
 
 # `tune.Tuner("Distill")` finds the class by this name.
-for _algorithm in (Distill, CMPPO, Offline, *_METHODS):
+for _algorithm in (Distill, CMPPO, Offline, RACTD, *_METHODS):
     tune.register_trainable(_algorithm.__name__, _algorithm)

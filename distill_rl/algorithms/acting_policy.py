@@ -18,7 +18,9 @@ def policy_metadata(config: SearchLoopConfig | OfflineConfig | CMPPOConfig) -> d
     env_config = dict(config.env_config)
     action_repeat = env_config.pop("action_repeat", 1)
     metadata = {"env": config.env, "env_config": env_config, "action_repeat": action_repeat}
-    if isinstance(config, (OfflineConfig, OnlineConfig)):
+    if isinstance(config, OfflineConfig):
+        metadata["acting"] = config.acting_settings()
+    elif isinstance(config, OnlineConfig):
         metadata["acting"] = acting_settings(config.part(LearningConfig))
     elif isinstance(config, CMPPOConfig):
         num_steps = config.consistency_settings.num_sampling_steps

@@ -6,7 +6,7 @@ from typing import Any
 
 from ray.rllib.core import COMPONENT_LEARNER, COMPONENT_LEARNER_GROUP
 
-from distill_rl.policies.loading import find_policy_folder
+from distill_rl.policies.loading import checkpoint_folders
 from learners.network_learner import TRAINER
 
 ALGORITHM_FOLDER = "algorithm"
@@ -27,10 +27,10 @@ def read_trainer_state(path: str | Path) -> dict[str, Any]:
     Raises:
       ValueError: if there is no checkpoint, or it holds no trainer.
     """
-    file = Path(path) / _LEARNER_STATE
-    if not file.is_file():
-        file = find_policy_folder(path).parent / ALGORITHM_FOLDER / _LEARNER_STATE
-    if not file.is_file():
+    roots = checkpoint_folders(path)
+    files = [root / folder / _LEARNER_STATE for root in roots for folder in ("", ALGORITHM_FOLDER)]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
         raise ValueError(f"`{path}` must hold the checkpoint of an algorithm, got none in it")
     with file.open("rb") as opened:
         state = pickle.load(opened)

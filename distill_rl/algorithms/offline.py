@@ -18,8 +18,8 @@ from distill_rl.algorithms.offline_config import (
     OfflineConfig,
 )
 from distill_rl.datasets.store import load_dataset
-from distill_rl.policies.rl_module import OfflineModule
-from learners.offline.config import DatasetConfig, LearningConfig
+from distill_rl.policies.rl_module import PolicyModule
+from learners.offline.config import DatasetConfig
 from learners.offline.learner import OfflineReport
 
 _LOOP = "loop"
@@ -59,7 +59,7 @@ class Offline(Algorithm):
 
     def training_step(self) -> None:
         """Asks every learner for the updates of one iteration."""
-        self._report = self._update(self.config.part(LearningConfig).updates_per_iteration)
+        self._report = self._update(self.config.updates_per_iteration)
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Restores a checkpoint, of an earlier or a later time."""
@@ -74,7 +74,7 @@ class Offline(Algorithm):
         elapsed_sec = time.monotonic() - start_sec
         updates = self._report.num_updates
         rate = (updates - updates_before) / elapsed_sec
-        batch_size = self.config.part(LearningConfig).batch_size
+        batch_size = self.config.batch_size
         result[_LOOP] = {
             "updates": updates,
             "updates_per_sec": rate,
@@ -85,13 +85,13 @@ class Offline(Algorithm):
         }
         return result
 
-    def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> OfflineModule:
+    def get_module(self, module_id: str = DEFAULT_MODULE_ID) -> PolicyModule:
         """Returns the averaged networks: those of the learner in this process, or a copy of a remote's."""
         if self.learner_group.is_local:
-            held: OfflineModule = self.learner_group._learner.module[module_id]
+            held: PolicyModule = self.learner_group._learner.module[module_id]
             return held
         config = self.config
-        module = OfflineModule(
+        module: PolicyModule = config.get_default_rl_module_spec().module_class(
             observation_space=config.observation_space,
             action_space=config.action_space,
             model_config=config.model_config,

@@ -60,9 +60,7 @@ class OfflineConfig(SectionedConfig):
 
     def __init__(self, algo_class: type | None = None) -> None:
         if algo_class is None:
-            from distill_rl.algorithms import offline
-
-            algo_class = getattr(offline, type(self).__name__.removesuffix("Config"))
+            algo_class = self._find_algorithm()
         super().__init__(algo_class=algo_class)
         self.learning_options = dict(self.method_options)
         self.env_runner_cls = PolicyEnvRunner
@@ -125,7 +123,31 @@ class OfflineConfig(SectionedConfig):
 
     @property
     def _model_config_auto_includes(self) -> dict[str, Any]:
-        return super()._model_config_auto_includes | module_settings(self.part(LearningConfig))
+        return super()._model_config_auto_includes | self.module_settings()
+
+    @property
+    def batch_size(self) -> int:
+        """Steps of the dataset in an update."""
+        return self.part(LearningConfig).batch_size
+
+    @property
+    def updates_per_iteration(self) -> int:
+        """Updates between two results."""
+        return self.part(LearningConfig).updates_per_iteration
+
+    def module_settings(self) -> dict[str, Any]:
+        """Returns the `model_config` of the module."""
+        return module_settings(self.part(LearningConfig))
+
+    def acting_settings(self) -> dict[str, Any]:
+        """Returns how the policy acts."""
+        return acting_settings(self.part(LearningConfig))
+
+    def _find_algorithm(self) -> type:
+        from distill_rl.algorithms import offline
+
+        found: type = getattr(offline, type(self).__name__.removesuffix("Config"))
+        return found
 
     def _dataset_spaces(self) -> tuple[gym.Space, gym.Space]:
         dataset = load_dataset(self.part(DatasetConfig).name)

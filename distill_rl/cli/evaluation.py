@@ -11,11 +11,13 @@ from actors.evaluation import EvaluationResult, evaluate_chunks, evaluate_policy
 from actors.policy_runner import make_config_env
 from distill_rl.algorithms.acting_policy import acting_critic, policy_metadata
 from distill_rl.algorithms.initial_checkpoint import ALGORITHM_FOLDER
+from distill_rl.algorithms.ractd_config import RACTDConfig
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.presets import read_sections
 from distill_rl.cli.sections import RunConfig, build_config
 from distill_rl.envs import make_env
 from distill_rl.networks.actor_critic import ActorCriticNetworks
+from distill_rl.networks.chunk_networks import ChunkNetworks
 from distill_rl.networks.distill_networks import StudentNetworks
 from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.policies.loaded import LoadedChunkPolicy, LoadedPolicy
@@ -24,8 +26,9 @@ from distill_rl.policies.rl_module import PolicyModule
 from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.storage.checkpoints import CheckpointStore
 from distill_rl.storage.run_folder import RunFolder
+from learners.trajectory.pipeline_config import TEACHER
 
-POLICY_FOLDER = "policy"
+POLICY_FOLDER, TEACHER_FOLDER = "policy", "teacher"
 
 _MAX_ENVS = 16
 _MODULE_PATH = Path(COMPONENT_LEARNER_GROUP, COMPONENT_LEARNER, COMPONENT_RL_MODULE, DEFAULT_MODULE_ID)
@@ -127,6 +130,7 @@ def evaluate_path(
     seed: int = 0,
     settings: StudentSettings | None = None,
     with_search: bool = False,
+    name: str = POLICY_FOLDER,
 ) -> dict[str, EvaluationResult]:
     """Evaluates a run or a saved policy.
 
@@ -136,6 +140,7 @@ def evaluate_path(
       seed: of the episodes.
       settings: how the student acts.
       with_search: whether the search is judged too; needs a run folder.
+      name: of the policy's folder in a checkpoint.
 
     Returns:
       Results under `student` and `search`.
@@ -143,7 +148,8 @@ def evaluate_path(
     Raises:
       ValueError: if there is no policy there, or no run for the search.
     """
-    results = {"student": evaluate_student(load_policy(path), num_episodes, seed, settings)}
+    judged = "teacher" if name == TEACHER_FOLDER else "student"
+    results = {judged: evaluate_student(load_policy(path, name), num_episodes, seed, settings)}
     if with_search:
         run = RunFolder(path)
         run.require_run()
@@ -162,7 +168,7 @@ def load_networks(checkpoint: Path) -> Any:
     """Reads the averaged networks of a checkpoint. Ray is not started.
 
     Returns:
-      `StudentNetworks` or `OfflineNetworks`.
+      `StudentNetworks`, `OfflineNetworks`, `ActorCriticNetworks` or `ChunkNetworks`.
     """
     module = PolicyModule.from_checkpoint(checkpoint / ALGORITHM_FOLDER / _MODULE_PATH)
     assert isinstance(module, PolicyModule)
@@ -170,11 +176,29 @@ def load_networks(checkpoint: Path) -> Any:
 
 
 def save_acting_policy(
-    networks: StudentNetworks | OfflineNetworks | ActorCriticNetworks, config: RunConfig, folder: Path
+    networks: StudentNetworks | OfflineNetworks | ActorCriticNetworks | ChunkNetworks,
+    config: RunConfig,
+    checkpoint: Path,
 ) -> None:
-    """Saves the policy of a run alone, with all that it needs to act."""
+    """Saves the policy of a run alone, with all that it needs to act; and the teacher where there is one.
+
+    A run of several stages has no policy before the one that makes it.
+
+    Args:
+      networks: of the run.
+      config: of the run.
+      checkpoint: folder that gets `policy`, and `teacher`.
+    """
     metadata = policy_metadata(config)
-    save_policy(networks.policy, folder, metadata, networks.encoder, acting_critic(networks, metadata))
+    if isinstance(networks, ChunkNetworks):
+        assert isinstance(config, RACTDConfig)
+        for name, part in ((TEACHER_FOLDER, TEACHER), (POLICY_FOLDER, config.acting_part)):
+            if part is not None and networks.has(part):
+                acting = {"acting": config.settings_of(part)}
+                save_policy(getattr(networks, part), checkpoint / name, metadata | acting)
+        return
+    critic = acting_critic(networks, metadata)
+    save_policy(networks.policy, checkpoint / POLICY_FOLDER, metadata, networks.encoder, critic)
 
 
 def _close(envs: list[gym.Env]) -> None:

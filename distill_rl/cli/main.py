@@ -39,7 +39,7 @@ def train(
         list[str] | None, typer.Argument(help="section.key=value, such as search.num_candidates=32.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/PRESET.")] = None,
-    size: Annotated[str, typer.Option(help="laptop or cluster.")] = "laptop",
+    size: Annotated[str, typer.Option(help="laptop or cluster; small with ractd.")] = "laptop",
     time_limit: Annotated[str | None, typer.Option(help="Training time: 90, 15m, 1h30m.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint.")] = False,
@@ -84,15 +84,24 @@ def evaluate(
         int | None, typer.Option(min=1, help="Actions of a chunk acted out before it plans again.")
     ] = None,
     sampler: Annotated[str | None, typer.Option(help="Of a teacher over chunks: heun, ddim, ...")] = None,
+    teacher: Annotated[
+        bool, typer.Option("--teacher", help="Judge the teacher over chunks instead.")
+    ] = False,
     search: Annotated[bool, typer.Option("--search", help="Also judge the search; needs a run.")] = False,
     seed: Annotated[int, typer.Option(help="Seed of the episodes.")] = 0,
 ) -> None:
     """Measures the return of a saved policy."""
     with told_in_one_line():
-        from distill_rl.cli.evaluation import StudentSettings, evaluate_path
+        from distill_rl.cli.evaluation import (
+            POLICY_FOLDER,
+            TEACHER_FOLDER,
+            StudentSettings,
+            evaluate_path,
+        )
 
         settings = StudentSettings(num_steps, noise_scale, num_candidates, exec_horizon, sampler)
-        results = evaluate_path(path, episodes, seed, settings, with_search=search)
+        name = TEACHER_FOLDER if teacher else POLICY_FOLDER
+        results = evaluate_path(path, episodes, seed, settings, with_search=search, name=name)
     for name, result in results.items():
         line = f"{name} return {result.mean_return:.1f} +- {result.returns.std():.1f}"
         typer.echo(f"{line} over {len(result.returns)} episodes of {result.lengths.mean():.0f} steps")

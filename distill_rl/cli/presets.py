@@ -4,7 +4,7 @@
       env: dm_control/cheetah-run-v0
     search:                      # DistillConfig.search(num_candidates=...)
       num_candidates: 16
-    cluster:                     # what differs on a cluster; `laptop` and `collect` likewise
+    cluster:                     # what differs on a cluster; `laptop`, `collect` and `small` likewise
       env_runners:
         num_env_runners: 32
     diffusion_ql:                # what differs with that algorithm (`run.algorithm`), likewise for the others
@@ -12,8 +12,8 @@
         q_weight: 1.0
 
 Each level overrides the one before: `base.yaml` (`base_offline.yaml` for what learns from a dataset,
-`base_online.yaml` for the same methods on their own steps, `base_ppo.yaml` for PPO), its blocks of the size
-and of the algorithm, the preset, its blocks of both, the overrides of the command line.
+`base_online.yaml` for the same methods on their own steps, `base_ppo.yaml` for PPO, `base_ractd.yaml`), its
+blocks of the size and of the algorithm, the preset, its blocks of both, the overrides of the command line.
 """
 
 from collections.abc import Sequence
@@ -28,15 +28,19 @@ from yaml import YAMLError
 
 import distill_rl
 from distill_rl.checks import check_choice
-from distill_rl.cli.settings import ALGORITHMS, DISTILL, ONLINE_ALGORITHMS, PPO_ALGORITHMS
+from distill_rl.cli.settings import ALGORITHMS, DISTILL, ONLINE_ALGORITHMS, PPO_ALGORITHMS, RACTD
 
 COLLECT = "collect"
 """The size that `distill-rl collect` trains in: one process, and no action is repeated."""
 
-SIZES = ("laptop", "cluster", COLLECT)
+SMALL = "small"
+"""The size of what is published with large networks, for two cores."""
+
+SIZES = ("laptop", "cluster", COLLECT, SMALL)
 
 _BASE, _OFFLINE_BASE, _ONLINE_BASE, _PPO_BASE = "base", "base_offline", "base_online", "base_ppo"
-_BASES = {_BASE, _OFFLINE_BASE, _ONLINE_BASE, _PPO_BASE}
+_RACTD_BASE = "base_ractd"
+_BASES = {_BASE, _OFFLINE_BASE, _ONLINE_BASE, _PPO_BASE, _RACTD_BASE}
 _SUFFIX = ".yaml"
 _SEARCH, _RUN = "search", "run"
 
@@ -80,6 +84,8 @@ def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()
     own = _read(_find(preset))
     algorithm = _algorithm(own, _read_overrides(overrides))
     base = _read(presets_folder() / (_base_of(algorithm) + _SUFFIX))
+    if size == SMALL and SMALL not in base and SMALL not in own:
+        raise ValueError(f"`size` must be laptop or cluster for {preset!r}, which has no block {SMALL!r}")
     layers = [layer for source in (base, own) for layer in _layers(source, size, algorithm)]
     return _merge(layers, overrides)
 
@@ -140,6 +146,8 @@ def _base_of(algorithm: str) -> str:
         return _BASE
     if algorithm in PPO_ALGORITHMS:
         return _PPO_BASE
+    if algorithm == RACTD:
+        return _RACTD_BASE
     return _ONLINE_BASE if algorithm in ONLINE_ALGORITHMS else _OFFLINE_BASE
 
 

@@ -13,9 +13,10 @@ from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.offline_config import OFFLINE_METHODS, OfflineConfig
 from distill_rl.algorithms.online_config import ONLINE_METHODS
 from distill_rl.algorithms.options import build_part, check_options
+from distill_rl.algorithms.ractd_config import RACTDConfig
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.checks import nearest
-from distill_rl.cli.settings import DISTILL, RunSettings
+from distill_rl.cli.settings import DISTILL, RACTD, RunSettings
 
 RLLIB_SECTIONS = (
     "environment",
@@ -40,6 +41,7 @@ RunConfig = SearchLoopConfig | OfflineConfig | CMPPOConfig
 _CONFIGS: dict[str, type[SearchLoopConfig] | type[OfflineConfig] | type[CMPPOConfig]] = {
     DISTILL: DistillConfig,
     "cm_ppo": CMPPOConfig,
+    RACTD: RACTDConfig,
     **OFFLINE_METHODS,
     **ONLINE_METHODS,
 }

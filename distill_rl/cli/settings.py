@@ -21,7 +21,10 @@ ONLINE_ALGORITHMS = ("online_consistency_ac", "online_diffusion_ql", "online_cri
 PPO_ALGORITHMS = ("cm_ppo",)
 """Those that learn by policy gradients, see `distill_rl.algorithms.cm_ppo_config`."""
 
-ALGORITHMS = (DISTILL, *OFFLINE_ALGORITHMS, *ONLINE_ALGORITHMS, *PPO_ALGORITHMS)
+RACTD = "ractd"
+"""Teacher, reward model and student of action sequences, see `distill_rl.algorithms.ractd_config`."""
+
+ALGORITHMS = (DISTILL, *OFFLINE_ALGORITHMS, *ONLINE_ALGORITHMS, *PPO_ALGORITHMS, RACTD)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,7 @@ class RunSettings:
     Attributes:
       algorithm: `distill`; or one that learns from a dataset: `gaussian_bc`, `consistency_bc`,
         `diffusion_bc`, `consistency_ac`, `diffusion_ql` or `critic_distill`; or one of the last three from
-        its own steps: `online_consistency_ac` and so on; or `cm_ppo`.
+        its own steps: `online_consistency_ac` and so on; or `cm_ppo`; or `ractd`.
       time_limit_sec: seconds of training, over all resumes together; the evaluation at the end comes on top.
       max_env_steps: environment steps after which training stops earlier; None for no such limit.
       max_updates: updates after which training stops earlier; None for no such limit.

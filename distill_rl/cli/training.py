@@ -129,6 +129,7 @@ class _Training:
         self._untrained_return: float | None = None
         self._env_steps = 0
         self._updates = 0
+        self._is_done = False
         self._elapsed_before_sec = 0.0
         self._start_sec = self._saved_sec = self._tried_saving_sec = time.monotonic()
         self._learners = LearnerSupervisor(store, settings.max_learner_restarts, self._warn)
@@ -176,7 +177,7 @@ class _Training:
         with writer, self._progress:
             while not self._is_over():
                 result = supervised(lambda: self._train_once(algorithm), self._run.path)
-                metrics = collect_metrics(result)
+                metrics, self._is_done = collect_metrics(result), bool(result.get("done"))
                 self._iteration += 1
                 self._env_steps = int(metrics.get("env_steps", 0))
                 self._updates = int(metrics["updates"])
@@ -216,6 +217,7 @@ class _Training:
         )
         return (
             self._stop.signal_number is not None
+            or self._is_done
             or self._elapsed_sec() >= self._settings.time_limit_sec
             or any(limit is not None and count >= limit for count, limit in counted)
         )
@@ -229,7 +231,7 @@ class _Training:
 
         def save_fn(folder: Path) -> None:
             algorithm.save_to_path(str(folder / ALGORITHM_FOLDER))
-            save_acting_policy(load_networks(folder), self._config, folder / POLICY_FOLDER)
+            save_acting_policy(load_networks(folder), self._config, folder)
 
         metadata = {
             "elapsed_sec": self._elapsed_sec() if self._iteration else 0.0,
@@ -250,7 +252,10 @@ class _Training:
         return True
 
     def _evaluate_student(self, num_episodes: int) -> float | None:
-        if not num_episodes or self._config.env is None or self._store.latest() is None:
+        checkpoint = self._store.latest()
+        if not num_episodes or self._config.env is None or checkpoint is None:
+            return None
+        if not (checkpoint / POLICY_FOLDER).is_dir():  # of several stages, none that makes a policy has begun
             return None
         return evaluate_student(load_policy(self._run.path), num_episodes).mean_return
 

@@ -50,12 +50,7 @@ class TemporalUNet(nn.Module):
         super().__init__()
         for name, size in (("feature_size", feature_size), ("num_noise_inputs", num_noise_inputs)):
             check_at_least_one(name, size)
-        if not level_sizes or any(size < 1 or size % _NUM_GROUPS for size in level_sizes):
-            raise ValueError(f"`level_sizes` must be multiples of {_NUM_GROUPS}, got {tuple(level_sizes)}")
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"`kernel_size` must be odd and positive, got {kernel_size}")
-        if embedding_size < 4 or embedding_size % 2:
-            raise ValueError(f"`embedding_size` must be even and at least 4, got {embedding_size}")
+        check_unet_sizes(level_sizes, kernel_size, embedding_size)
         self.feature_size, self.condition_size = feature_size, condition_size
         self.num_noise_inputs, self.level_sizes = num_noise_inputs, tuple(level_sizes)
         self.kernel_size, self.embedding_size = kernel_size, embedding_size
@@ -126,6 +121,21 @@ class TemporalUNet(nn.Module):
             hidden = up_sample(hidden)
         out: torch.Tensor = self.head(hidden)
         return out.movedim(-2, -1)
+
+
+def check_unet_sizes(level_sizes: Sequence[int], kernel_size: int, embedding_size: int) -> None:
+    """Checks the sizes that a `TemporalUNet` is built from.
+
+    Raises:
+      ValueError: if there is no level or one is no multiple of 8, the kernel is even, or the embedding is odd
+        or below 4.
+    """
+    if not level_sizes or any(size < 1 or size % _NUM_GROUPS for size in level_sizes):
+        raise ValueError(f"`level_sizes` must be multiples of {_NUM_GROUPS}, got {tuple(level_sizes)}")
+    if kernel_size < 1 or kernel_size % 2 == 0:
+        raise ValueError(f"`kernel_size` must be odd and positive, got {kernel_size}")
+    if embedding_size < 4 or embedding_size % 2:
+        raise ValueError(f"`embedding_size` must be even and at least 4, got {embedding_size}")
 
 
 class _TimeConv(nn.Conv1d):

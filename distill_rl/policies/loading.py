@@ -202,8 +202,7 @@ def find_policy_folder(path: str | Path, name: str = "policy") -> Path:
     Raises:
       ValueError: if none is found.
     """
-    path = Path(path)
-    for root in (path, *_latest_checkpoints(path)):
+    for root in checkpoint_folders(path):
         for folder in (root, root / name):
             if (folder / _DESCRIPTION_NAME).is_file():
                 return folder
@@ -213,10 +212,15 @@ def find_policy_folder(path: str | Path, name: str = "policy") -> Path:
     )
 
 
-def _latest_checkpoints(path: Path) -> list[Path]:
-    """Follows the `latest` pointers: one line with the name of the newest checkpoint beside it."""
+def checkpoint_folders(path: str | Path) -> list[Path]:
+    """Returns a folder and, if it is of a run or of checkpoints, that of the newest one.
+
+    Pointers called `latest` hold the name of the newest checkpoint beside them in one line.
+    """
+    path = Path(path)
     pointers = [path / _LATEST_NAME, path / "checkpoints" / _LATEST_NAME]
-    return [p.parent / p.read_text(encoding="utf-8").strip() for p in pointers if p.is_file()]
+    latest = [p.parent / p.read_text(encoding="utf-8").strip() for p in pointers if p.is_file()]
+    return [path, *latest]
 
 
 def _read_description(path: Path) -> dict[str, Any]:

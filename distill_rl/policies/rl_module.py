@@ -13,6 +13,7 @@ from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
 from distill_rl.networks.actor_critic import ActorCriticNetworks
+from distill_rl.networks.chunk_networks import ChunkNetworks
 from distill_rl.networks.distill_networks import StudentNetworks, make_networks
 from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.networks.world_model import WorldModelConfig
@@ -237,6 +238,30 @@ class ActorCriticModule(PolicyModule, ValueFunctionAPI):
         noise_std = self.model_config["networks"]["noise_std"]
         num_steps = self.model_config["num_ode_steps"]
         return ode_log_prob(networks.policy, noise_std, observation, actions, num_steps)
+
+
+class ChunkModule(PolicyModule):
+    """Teacher and student over chunks of actions. Each call plans anew and returns first actions.
+
+    `model_config` holds the keyword arguments of `ChunkNetworks` under `"networks"`, and those of acting with
+    each of the two under `"teacher"` and `"student"`. The student acts from its first update on.
+    """
+
+    networks: ChunkNetworks
+
+    def _make_networks(self, observation_size: int, action_size: int) -> ChunkNetworks:
+        return ChunkNetworks(observation_size, action_size, **self.model_config["networks"])
+
+    def _forward_inference(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        part = "student" if self.networks.has("student") else "teacher"
+        policy = getattr(self.networks, part)
+        acting = {name: value for name, value in self.model_config[part].items() if name != "exec_horizon"}
+        with torch.no_grad():
+            chunks = policy.sample(batch[Columns.OBS].to(torch.float32), **acting)
+        return {Columns.ACTIONS: chunks[:, 0]}
+
+    def _forward_exploration(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
+        return self._forward_inference(batch)
 
 
 def _vector_size(name: str, space: gym.Space | None) -> int:

@@ -3,12 +3,11 @@
 import dataclasses
 from typing import Any
 
-import numpy as np
 import torch
 
 from distill_rl.datasets.store import load_dataset
 from distill_rl.networks.offline_networks import OfflineNetworks
-from learners.network_learner import NetworkLearner
+from learners.dataset_learner import DatasetLearner
 from learners.offline.config import DatasetConfig, LearningConfig
 from learners.offline.trainer import OfflineTrainer
 from learners.offline.transitions import TransitionSampler, observation_statistics
@@ -31,7 +30,7 @@ class OfflineReport:
     metrics: Any
 
 
-class OfflineLearner(NetworkLearner):
+class OfflineLearner(DatasetLearner):
     """Opens the dataset and makes updates from it.
 
     With several learners each draws from every L-th transition, and reads the dataset on its own machine.
@@ -65,23 +64,6 @@ class OfflineLearner(NetworkLearner):
             num_rollbacks=self.trainer.num_rollbacks,
             metrics=self.metrics.reduce(),
         )
-
-    def get_state(
-        self, components: Any = None, *, not_components: Any = None, **kwargs: Any
-    ) -> dict[str, Any]:
-        """Returns RLlib's state, the trainer's, and that of the draws from the dataset."""
-        state = super().get_state(components, not_components=not_components, **kwargs)
-        if self._check_component("draws", components, not_components):
-            state["draws"] = self._generator.bit_generator.state
-        return state
-
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores a state, of an earlier or a later time."""
-        super().set_state(state)
-        if "draws" in state and self._rank == 0:
-            self._generator.bit_generator.state = state["draws"]
-        elif "draws" in state:  # those of the first learner
-            self._generator = np.random.default_rng(self._seeds(self.trainer.num_updates)[0])
 
     def _make_trainer(self, networks: OfflineNetworks, seed: int, average_fn: Any) -> OfflineTrainer:
         config = self.config.part(LearningConfig)

@@ -3,6 +3,7 @@
 import dataclasses
 
 from distill_rl.checks import check_at_least_one, check_fraction, check_positive
+from distill_rl.networks.temporal_unet import check_unet_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +79,7 @@ class TrajectoryConfig:
             raise ValueError(f"`sigma_max` must exceed `sigma_min` = {self.sigma_min}, got {self.sigma_max}")
         if self.num_levels < 2:
             raise ValueError(f"`num_levels` must be at least 2, got {self.num_levels}")
+        check_unet_sizes(self.level_sizes, self.kernel_size, self.embedding_size)
         factor = 2 ** (len(self.level_sizes) - 1)
         if self.num_steps % factor:
             raise ValueError(

@@ -26,7 +26,8 @@ _TINY = {"hidden_sizes": (8,), "batch_size": 4, "num_reference_states": 2}
 
 
 def offline_presets():
-    return [name for name in preset_names() if "dataset" in load_preset(name)]
+    presets = {name: load_preset(name)["run"].get("algorithm") for name in preset_names()}
+    return [name for name, algorithm in presets.items() if algorithm in OFFLINE_ALGORITHMS]
 
 
 @pytest.fixture(autouse=True)

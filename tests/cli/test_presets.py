@@ -46,6 +46,11 @@ _TASKS = [
         for kind in ("medium", "medium_replay", "medium_expert")
     ),
     *(
+        f"ractd_{task}_{kind}"
+        for task in ("half_cheetah", "hopper", "walker2d")
+        for kind in ("medium", "medium_replay", "medium_expert")
+    ),
+    *(
         f"antmaze_{maze}"
         for maze in ("umaze", "umaze_diverse", "medium_play", "medium_diverse", "large_play", "large_diverse")
     ),
