@@ -213,7 +213,7 @@ def test_a_yaml_file_is_a_preset(tmp_path):
             ("hopper_medium", "laptop", ["run.algorithm=consistency_aq"]),
             r"`run.algorithm` must be one of .*did you mean 'consistency_ac'",
         ),
-        (("cheetah_run", "desktop"), r"`size` must be one of cluster, collect, laptop; got 'desktop'"),
+        (("cheetah_run", "desktop"), r"`size` must be one of cluster, collect, laptop, small; got 'desktop'"),
         (("none.yaml",), r"got no file at 'none.yaml'"),
         (("cheetah_run", "laptop", ["search"]), r"of the form section.key=value, got 'search'"),
         (("cheetah_run", "laptop", ["search=3"]), r"of the form section.key=value, got 'search=3'"),
