@@ -40,10 +40,10 @@ RunConfig = SearchLoopConfig | OfflineConfig | CMPPOConfig
 
 _CONFIGS: dict[str, type[SearchLoopConfig] | type[OfflineConfig] | type[CMPPOConfig]] = {
     DISTILL: DistillConfig,
-    "cm_ppo": CMPPOConfig,
-    RACTD: RACTDConfig,
     **OFFLINE_METHODS,
     **ONLINE_METHODS,
+    "cm_ppo": CMPPOConfig,
+    RACTD: RACTDConfig,
 }
 
 

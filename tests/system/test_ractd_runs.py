@@ -123,7 +123,7 @@ def test_stages_are_one_algorithm(ray_cluster, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_learners_hold_the_same_weights_in_every_stage(ray_cluster):
+def test_two_learners_hold_the_same_weights_in_every_stage(ray_cluster, dataset_folder):
     """Each draws its share with noise of its own; also the student starts alike."""
 
     def report(learner):
@@ -131,7 +131,8 @@ def test_two_learners_hold_the_same_weights_in_every_stage(ray_cluster):
         draws = None if trainer._trainer is None else trainer._trainer.get_state()["generator"]
         return trainer.ema.state_dict(), trainer.config.batch_size, draws
 
-    algorithm = make_config(stages=["teacher", "reward", "student"]).learners(num_learners=2).build_algo()
+    config = make_config().learners(num_learners=2).dataset(name=str(dataset_folder / _NAME))
+    algorithm = config.build_algo()
     for _ in range(4):
         algorithm.train()
         (first, size, draws), (second, other_size, other_draws) = (

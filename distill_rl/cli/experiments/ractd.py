@@ -33,7 +33,7 @@ COLORS = {DATA: "#8a8f98", TEACHER: "#1f6fd6", REWARD_FREE: "#d9730d", RACTD: "#
 
 _TASKS = {
     "tiny": ("hopper_medium_replay",),
-    "small": ("hopper_medium_expert", "hopper_medium_replay"),
+    "small": ("hopper_medium_replay",),
     "full": GYM_TASKS,
 }
 _ABLATED = ("hopper_medium_replay", "walker2d_medium")
@@ -52,7 +52,7 @@ def ractd_specs(scale: str) -> dict[str, RactdSpec]:
         for task in _TASKS[scale]:
             is_ablated = scale != "small" and task in _ABLATED
             teachers = {TEACHER: {}, AWARE: {"teacher_reward_weight": 1.0}} if is_ablated else None
-            jumps = _JUMPS if task == "hopper_medium_replay" else ()
+            jumps = _JUMPS if scale != "small" and task == _ABLATED[0] else ()
             specs[f"{task}-seed{seed}"] = make_spec(scale, task, seed, students(scale, task), teachers, jumps)
     return specs
 
