@@ -62,6 +62,11 @@ _LOSSES = {
     "learner/reward_loss": "Rewards of the model",
     "learner/termination_loss": "Terminations of the model",
     "learner/action_value_loss": "Values of actions",
+    "learner/teacher_denoising_loss": "Teacher: denoising",
+    "learner/teacher_return_loss": "Teacher: minus the predicted return",
+    "learner/student_trajectory_loss": "Student: consistency of jumps",
+    "learner/student_denoising_loss": "Student: denoising",
+    "learner/student_return_loss": "Student: minus the predicted return",
 }
 _SEARCH_STATISTICS = {
     "search_effective_sample_size": "Effective sample size of a reference set",
