@@ -111,6 +111,8 @@ def test_stages_are_one_algorithm(ray_cluster, tmp_path):
     losses = results[-1]["learners"][DEFAULT_MODULE_ID]
     for name in ("trajectory", "denoising", "return"):
         assert math.isfinite(losses[f"student_{name}_loss"])
+    assert "teacher_denoising_loss" in results[0]["learners"][DEFAULT_MODULE_ID]
+    assert not any(name.startswith(("teacher_", "reward_")) for name in losses)
     finished = weights_of(algorithm)
     algorithm.restore_from_path(str(tmp_path))
     restored = type(algorithm).from_checkpoint(str(tmp_path))
