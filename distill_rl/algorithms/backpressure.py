@@ -60,6 +60,7 @@ class RequestPool(Generic[Request]):
         self.timeout_sec = timeout_sec
         self._clock = clock
         self._owner: dict[Request, int] = {}
+        self._num_held: collections.Counter[int] = collections.Counter()
         self._last_progress: dict[int, float] = {}
 
     def __len__(self) -> int:
@@ -73,7 +74,7 @@ class RequestPool(Generic[Request]):
 
     def num_free(self, owner: int) -> int:
         """Returns how many more requests `owner` may be sent."""
-        return self.max_in_flight - sum(o == owner for o in self._owner.values())
+        return self.max_in_flight - self._num_held[owner]
 
     def add(self, owner: int, request: Request) -> None:
         """Counts a request as sent.
@@ -89,16 +90,19 @@ class RequestPool(Generic[Request]):
         if num_free == self.max_in_flight:
             self._last_progress[owner] = self._clock()
         self._owner[request] = owner
+        self._num_held[owner] += 1
 
     def finish(self, request: Request) -> int:
         """Removes an answered request and returns its owner, whose clock starts again."""
         owner = self._owner.pop(request)
+        self._num_held[owner] -= 1
         self._last_progress[owner] = self._clock()
         return owner
 
     def forget(self, owner: int) -> None:
         """Removes every request of `owner`."""
         self._owner = {request: o for request, o in self._owner.items() if o != owner}
+        del self._num_held[owner]
         self._last_progress.pop(owner, None)
 
     def overdue(self) -> list[int]:

@@ -87,11 +87,19 @@ class RemoteSampler:
 
     def request(self, store: Any, max_requests: int) -> None:
         """Sends at most `max_requests` requests to healthy runners, least busy ones first."""
-        healthy = self._group.healthy_env_runner_ids()
-        for _ in range(max_requests):
-            actor_id = max(healthy, key=self._pool.num_free, default=None)
-            if actor_id is None or self._pool.num_free(actor_id) == 0:
-                break
+        if max_requests <= 0:
+            return
+        num_free = {
+            actor_id: self._pool.num_free(actor_id) for actor_id in self._group.healthy_env_runner_ids()
+        }
+        # Round by round: first who can take most, and of equals in the order of their ids.
+        by_round = [
+            actor_id
+            for free in range(self._config.max_requests_in_flight, 0, -1)
+            for actor_id in num_free
+            if num_free[actor_id] >= free
+        ]
+        for actor_id in by_round[:max_requests]:
             self._send(actor_id, store)
 
     def poll(self) -> list[Fragment]:

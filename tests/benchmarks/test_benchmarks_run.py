@@ -16,6 +16,9 @@ _COMMANDS = {
     "objective_step": "--methods CT endpoint --num-instances 1 --batch-size 4 --num-repeats 1 --min-sec 0.01",
     "offline_step": "--num-transitions 500 --num-batches 2 --num-repeats 1 --min-sec 0.01",
     "redis_edge": "--num-repeats 1 --window-sec 0.2 --num-subscribers 1 --num-publications 3 --policy-kb 8",
+    "scaling_times": "--operators root_bandit --num-env-runners 1 --window-sec 0.5 --num-fragments 1 "
+    "--num-updates 2 --num-calls 16",
+    "scaling_model": "--num-actors 1 4 --num-periods 1",
     "learner_step": "--batch-size 4 --num-candidates 3 --num-repeats 1 --min-sec 0.01",
 }
 
@@ -86,6 +89,27 @@ def test_redis_edge_measures_stream_and_publication(rows):
         parts = ("producer", "server", "consumer")
         assert all(stream[f"{part}_cpu_sec_per_gb"][0] > 0.0 for part in parts)
         assert 0.0 < policy["median_ms"][0] <= policy["p95_ms"][0]
+
+
+def test_scaling_model_checks_itself_and_draws_on(rows):
+    """Real runs stand beside the model, and every operator has a curve."""
+    drawn = rows("scaling_model")
+    assert [row["num_actors"] for row in drawn["check"]] == [1, 2, 4]
+    operators = {row["operator"] for row in drawn["ratio"]}
+    assert operators == {row["operator"] for row in drawn["curve"]}
+    assert all(row["sets_per_sec"] > 0.0 for row in drawn["curve"])
+
+
+@pytest.mark.slow
+@pytest.mark.ray
+def test_scaling_times_measures_what_the_model_reads(rows, tmp_path):
+    """The model runs on what was measured here."""
+    measured = rows("scaling_times")
+    assert [run["num_env_runners"] for run in measured["runs"]] == [1]
+    path = tmp_path / "times.json"
+    path.write_text(json.dumps(measured))
+    command = [sys.executable, str(_FOLDER / "scaling_model.py"), "--times", str(path), "--num-actors", "1"]
+    assert subprocess.run(command, capture_output=True, check=True).stdout
 
 
 @pytest.mark.ray

@@ -41,6 +41,7 @@ def test_pool_overdue_counts_silence_not_age():
     pool.forget(2)
     assert pool.overdue() == []
     assert pool.requests == ["b"]
+    assert (pool.num_free(1), pool.num_free(2)) == (1, 2)
 
 
 def test_pool_clock_of_an_idle_owner_starts_with_its_next_request():
