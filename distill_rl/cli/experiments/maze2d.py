@@ -69,7 +69,7 @@ _SMALL = {
     "stride": 4,
     "batch_size": 32,
     "learning_rate": 1e-3,
-    "reward_weight": 0.2,
+    "reward_weight": 1.0,
     "ema_decay": 0.99,
 }
 _SCALES = {

@@ -21,8 +21,18 @@ MPPI = "MPPI in the simulator"
 
 _DRAWN = (DIFFUSER, TEACHER, f"{CTD}, 1 jump", f"{RACTD}, 1 jump")
 _NUM_DRAWN_PLANS = 2
-_PLAN, _PATH, _WALL, _OTHER = "#1f6fd6", "#d9730d", "#c9ced6", "#8a8f98"
-_COLORS = {DIFFUSER: "#d9730d", TEACHER: "#1c2733", CTD: "#58b594", RACTD: "#0f8a5f"}
+_PLAN, _PATH, _WALL = "#1f6fd6", "#d9730d", "#c9ced6"
+_COLORS = {
+    DIFFUSER: "#d9730d",
+    f"{DIFFUSER} without guide": "#b5446e",
+    TEACHER: "#1c2733",
+    "DDPM": "#7a4fb5",
+    "DDIM": "#1f6fd6",
+    CTD: "#58b594",
+    RACTD: "#0f8a5f",
+    MPPI: "#8a8f98",
+}
+"""Of each method, whatever the number of its evaluations."""
 
 
 def _group(rows: Rows) -> dict[str, dict[str, list[Mapping[str, Any]]]]:
@@ -132,29 +142,22 @@ def _draw_maze(axis: Axes, layout: str) -> None:
 
 
 def _draw_scores(grouped: Mapping[str, Mapping[str, Rows]], path: Path) -> None:
-    figure = Figure(figsize=(4.2 * len(grouped), 3.8), layout="constrained")
+    figure = Figure(figsize=(4.2 * len(grouped), 4.2), layout="constrained")
     axes = figure.subplots(1, len(grouped), squeeze=False)[0]
     for axis, (layout, methods) in zip(axes, grouped.items(), strict=True):
+        families: dict[str, list[tuple[float, float]]] = {}
         for method, own in methods.items():
-            family = method.split(",")[0] if method != TEACHER else TEACHER
-            color = _COLORS.get(family, _OTHER)
             msec = 1e3 * float(np.median(np.concatenate([row["plan_sec"] for row in own])))
-            means = seed_means(own)
-            axis.plot([msec] * len(means), means, "o", color=color, markersize=3, alpha=0.5)
-            axis.plot(msec, np.mean(means), "o", color=color, markersize=7)
-            axis.annotate(
-                method.split(" (")[0],
-                (msec, float(np.mean(means))),
-                xytext=(0, 7),
-                textcoords="offset points",
-                fontsize=6,
-                ha="center",
-            )
+            families.setdefault(method.split(",")[0], []).append((msec, float(np.mean(seed_means(own)))))
+        for family, points in families.items():
+            x, y = zip(*points, strict=True)
+            axis.plot(x, y, "o-", color=_COLORS[family], markersize=5, linewidth=1.2, label=family)
         axis.set_xscale("log")
         axis.xaxis.set_major_formatter(TICKS)
         axis.xaxis.set_minor_formatter(NullFormatter())
-        axis.margins(x=0.15)
         axis.set_xlabel("one plan (milliseconds)")
         axis.set_title(f"maze2d-{layout}")
     axes[0].set_ylabel("score")
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, fontsize=8)
     figure.savefig(path)

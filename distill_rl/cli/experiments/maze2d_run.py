@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from actors.plan_following import FollowedPlans, PlanFn, follow_plans
+from actors.waypoints import shortest_path
 from distill_rl.cli.experiments.base import Row
 from distill_rl.cli.experiments.jobs import save_result
 from distill_rl.cli.experiments.maze2d_training import MazeSpec, Planners, train_planners
@@ -18,7 +19,7 @@ from distill_rl.datasets.scores import REFERENCE_SCORES, normalized_score
 from distill_rl.diffusion.multistep import variance_preserving_sigmas
 from distill_rl.diffusion.schedules import karras_sigmas
 from distill_rl.envs import make_env
-from distill_rl.envs.maze2d import ENV_IDS, MAX_EPISODE_STEPS, goal_cell
+from distill_rl.envs.maze2d import ENV_IDS, MAX_EPISODE_STEPS, cell_of, goal_cell, wall_map
 from distill_rl.networks.plan_networks import PlanReturn
 from distill_rl.policies.plan_sampling import (
     SampleFn,
@@ -120,7 +121,7 @@ def run_maze(spec: MazeSpec, folder: Path, note_fn: Callable[[str], None]) -> li
                 "num_guide_evaluations": evaluations[name][1],
                 "plan_sec": plan_sec[name],
                 "speed_up": (np.array(plan_sec[DIFFUSER]) / plan_sec[name]).tolist(),
-                "examples": _examples(followed) if spec.seed == 0 else [],
+                "examples": _examples(followed, spec.layout) if spec.seed == 0 else [],
                 "training_sec": dict(planners.training_sec),
                 "device": str(device),
                 "machine": describe_machine(),
@@ -180,16 +181,19 @@ def _time_planning(
     return evaluations, seconds
 
 
-def _examples(followed: FollowedPlans) -> list[Row]:
-    """Returns places of some plans and of the paths that followed, thinned out."""
+def _examples(followed: FollowedPlans, layout: str) -> list[Row]:
+    """Returns places of some plans and of the paths that followed, thinned out; far starts come first."""
+    walls, goal = wall_map(layout), goal_cell(layout)
+    num_cells = [len(shortest_path(walls, cell_of(path[0, :2]), goal)) for path in followed.paths]
+    by_distance = np.argsort(num_cells, kind="stable")[::-1]
+    chosen = by_distance[np.linspace(0, len(by_distance) - 1, _NUM_EXAMPLES + 1).astype(int)[:-1]]
 
     def thin(states: np.ndarray) -> list[list[float]]:
         kept = np.unique([*range(0, len(states), _EXAMPLE_STRIDE), len(states) - 1])
         places: list[list[float]] = np.round(states[kept, :2].astype(float), 2).tolist()
         return places
 
-    pairs = zip(followed.plans[:_NUM_EXAMPLES], followed.paths[:_NUM_EXAMPLES])
-    return [{"plan": thin(plan), "path": thin(path)} for plan, path in pairs]
+    return [{"plan": thin(followed.plans[i]), "path": thin(followed.paths[i])} for i in chosen]
 
 
 def run_job(spec: Mapping[str, Any], folder: Path, note_fn: Callable[[str], None]) -> None:
