@@ -190,9 +190,11 @@ def frozen(module: Module) -> Module:
 def return_loss(reward_model: RewardModel, observation: Tensor, actions: Tensor) -> Tensor:
     """Returns `-mean R(s, a_0)` of the first actions of sequences. Source: RACTD, Eq. (8).
 
+    Actions are clipped to [-1, 1], as they are when they act: beyond there is no data that the model knows.
+
     Args:
       reward_model: as it is.
       observation: shape `[B, O]`.
       actions: differentiable. Shape `[B, T, A]`.
     """
-    return -reward_model(observation, actions[:, 0]).mean()
+    return -reward_model(observation, actions[:, 0].clamp(-1.0, 1.0)).mean()

@@ -15,7 +15,7 @@ from distill_rl.networks.trajectory_networks import ConditionedUNet, warm_start
 from distill_rl.policies.trajectory import TrajectoryDenoiser, TrajectoryJumper
 from learners.trajectory.chunks import ChunkBatch, ChunkSampler
 from learners.trajectory.config import TrajectoryConfig
-from learners.trajectory.trainers import RewardTrainer, StudentTrainer, TeacherTrainer
+from learners.trajectory.trainers import RewardTrainer, StudentTrainer, TeacherTrainer, return_loss
 
 _CONFIG = TrajectoryConfig(
     num_steps=2,
@@ -205,3 +205,16 @@ def test_learners_share_the_steps():
 def test_the_reward_model_has_the_published_layers():
     sizes = [layer.out_features for layer in RewardModel(11, 3).layers if hasattr(layer, "out_features")]
     assert sizes == [32, 64, 128, 256, 1]
+
+
+def test_rewards_push_no_action_out_of_bounds():
+    """Actions beyond [-1, 1] are judged as they act, and have no gradient there; those inside have theirs."""
+    torch.manual_seed(0)
+    model = RewardModel(3, 2, (8,))
+    observation = torch.randn(4, 3)
+    actions = torch.tensor([0.5, 1.5, -2.0, -0.5]).view(4, 1, 1).repeat(1, 2, 2).requires_grad_()
+    loss = return_loss(model, observation, actions)
+    torch.testing.assert_close(loss, -model(observation, actions[:, 0].clamp(-1.0, 1.0)).mean())
+    loss.backward()
+    assert (actions.grad[[0, 3], 0] != 0.0).all()
+    assert (actions.grad[[1, 2]] == 0.0).all() and (actions.grad[:, 1] == 0.0).all()
