@@ -33,7 +33,7 @@ COLORS = {DATA: "#8a8f98", TEACHER: "#1f6fd6", REWARD_FREE: "#d9730d", RACTD: "#
 
 _TASKS = {
     "tiny": ("hopper_medium_replay",),
-    "small": ("hopper_medium_replay",),
+    "small": ("hopper_medium_expert", "hopper_medium_replay"),
     "full": GYM_TASKS,
 }
 _ABLATED = ("hopper_medium_replay", "walker2d_medium")

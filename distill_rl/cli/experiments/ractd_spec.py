@@ -84,10 +84,9 @@ _SCALES = {
         has_own_data=True,
         num_seeds=3,
         learning={},
-        # A fourth of the preset's, on one core in minutes.
-        stages={"teacher_updates": 750, "reward_updates": 3_000, "student_updates": 150},
-        evaluation_updates=150,
-        num_episodes=40,
+        stages={},
+        evaluation_updates=200,
+        num_episodes=100,
         num_progress_episodes=20,
     ),
     "full": _Scale(
