@@ -81,9 +81,7 @@ class LocalRedis:
           RuntimeError: if it ends, or does not listen in time; the message has what it printed.
         """
         log = open(self._folder / "redis.log", "ab")  # noqa: SIM115 (the server writes to it)
-        self._process = subprocess.Popen(
-            [self._program, "-"], stdin=subprocess.PIPE, stdout=log, stderr=log, start_new_session=True
-        )
+        self._process = subprocess.Popen([self._program, "-"], stdin=subprocess.PIPE, stdout=log, stderr=log)
         log.close()
         assert self._process.stdin is not None
         lines = "".join(f"{name} {value}\n" for name, value in self._settings.items())
