@@ -93,7 +93,7 @@ _SCALES = {
         num_ablation_seeds=1,
         num_evaluations=8,
         num_episodes=5,
-        num_repeats=5,
+        num_repeats=3,
     ),
     # An environment step is four control steps: 2M are the paper's 8M.
     "full": _Scale(
@@ -172,8 +172,8 @@ def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
     specs = {name: dataclasses.asdict(spec) for name, spec in ppo_specs(scale).items()}
     # In this process: another one takes as long to start as half a training on the easy tasks.
     with small_ray():
-        curves = run_jobs(run_training, specs, folder, note_fn)
         timing = run_jobs(run_timing, {"timing": dataclasses.asdict(timing_spec(scale))}, folder, note_fn)
+        curves = run_jobs(run_training, specs, folder, note_fn)
     return [{"part": "curve", **row} for row in curves] + timing
 
 
