@@ -20,6 +20,7 @@ RUNNER, LEARNER = "ray::SearchEnvRunner", "ray::_WrappedExecutable"
 """Titles of processes."""
 
 _OBJECT_STORE_BYTES = 100_000_000
+_NUM_TRIES = 3  # Ray gives a node 30 s to start, which a busy machine may exceed
 
 
 def free_port():
@@ -69,7 +70,6 @@ class RayNodes:
             "MUJOCO_GL": "disabled",
             **env,
         }
-        self.names = []
 
     def __enter__(self):
         """Returns the nodes."""
@@ -77,8 +77,7 @@ class RayNodes:
 
     def __exit__(self, kind, error, trace):
         """Kills every node and removes the folder."""
-        for name in self.names:
-            self.kill(name)
+        self.kill("")
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @property
@@ -103,11 +102,14 @@ class RayNodes:
         self._start(name, "ray", "start", f"--address={self.address}", *options, env=env)
 
     def pids(self, name, program=""):
-        """Returns the processes of a node, workers included, or those whose command line names a program."""
+        """Returns the processes of a node, or of all if it has no name, workers included.
+
+        With a program, only those whose command line names it.
+        """
         found = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if f"{self.folder}/{name}/" in " ".join(process.cmdline()).replace(" ", "/ "):
+                if f"{self.folder / name}/" in " ".join(process.cmdline()).replace(" ", "/ "):
                     for member in (process, *process.children(recursive=True)):
                         found[member.pid] = " ".join(member.cmdline())
         return sorted(pid for pid, arguments in found.items() if program in arguments)
@@ -133,22 +135,24 @@ class RayNodes:
         wait_until(lambda: not set(pids) & set(self.pids(name)), 10, f"{name} did not die")
 
     def _start(self, name, *command, env):
-        ports = free_port()
-        done = subprocess.run(
-            [
-                *command,
-                f"--temp-dir={self.folder / name}",
-                f"--object-store-memory={_OBJECT_STORE_BYTES}",
-                f"--dashboard-agent-listen-port={ports}",
-                "--min-worker-port=0",
-                "--max-worker-port=0",
-            ],
-            env=self.env | env,
-            capture_output=True,
-            text=True,
-            timeout=120,
-        )
-        if name not in self.names:
-            self.names.append(name)
-        if done.returncode:
-            raise RuntimeError(f"{name} did not start:\n{done.stdout}\n{done.stderr}")
+        for _ in range(_NUM_TRIES):
+            done = subprocess.run(
+                [
+                    *command,
+                    f"--temp-dir={self.folder / name}",
+                    f"--object-store-memory={_OBJECT_STORE_BYTES}",
+                    f"--dashboard-agent-listen-port={free_port()}",
+                    "--min-worker-port=0",
+                    "--max-worker-port=0",
+                ],
+                env=self.env | env,
+                capture_output=True,
+                text=True,
+                timeout=120,
+            )
+            if done.returncode == 0:
+                return
+            self.kill(name)
+            if "timed out during startup" not in done.stderr:
+                break
+        raise RuntimeError(f"{name} did not start:\n{done.stdout}\n{done.stderr}")

@@ -109,7 +109,16 @@ def _autoscaling(address):
     return {
         "cluster_name": "local",
         "max_workers": 3,
+        "upscaling_speed": 1.0,
         "idle_timeout_minutes": 0.1,
+        "auth": {},
+        "docker": {},
+        "file_mounts": {},
+        # Nobody to run them: the nodes are processes here.
+        **{f"{kind}setup_commands": [] for kind in ("", "head_", "worker_")},
+        **{f"{kind}_start_ray_commands": [] for kind in ("head", "worker")},
+        **{name: [] for name in ("initialization_commands", "cluster_synced_files")},
+        **{name: [] for name in ("rsync_exclude", "rsync_filter")},
         "provider": {
             "type": "external",
             "module": "ray.autoscaler._private.fake_multi_node.node_provider.FakeMultiNodeProvider",
@@ -118,12 +127,12 @@ def _autoscaling(address):
             "launch_multiple": True,
         },
         "available_node_types": {
-            "head": node_type(0, CPU=0, driver=1),
+            "ray.head.default": node_type(0, CPU=0, driver=1),
             "actor": node_type(1, CPU=2, actor=2),
             "learner": node_type(1, CPU=1, GPU=1, learner=1),
             "evaluator": node_type(1, CPU=1, evaluator=1),
         },
-        "head_node_type": "head",
+        "head_node_type": "ray.head.default",
     }
 
 
