@@ -109,7 +109,10 @@ class RayNodes:
         found = {}
         for process in psutil.process_iter():
             with contextlib.suppress(psutil.Error):
-                if f"{self.folder / name}/" in " ".join(process.cmdline()).replace(" ", "/ "):
+                arguments = " ".join(process.cmdline())
+                is_member = f"{self.folder / name}/" in arguments.replace(" ", "/ ")
+                # Ray's server of clients knows no folder.
+                if is_member or (not name and f":{self.port} " in arguments):
                     for member in (process, *process.children(recursive=True)):
                         found[member.pid] = " ".join(member.cmdline())
         return sorted(pid for pid, arguments in found.items() if program in arguments)
