@@ -108,7 +108,7 @@ _SCALES = {
             "num_episodes": 30,
             "num_timings": 3,
         },
-        teacher_updates={"umaze": 1_500, "medium": 1_800},
+        teacher_updates={"umaze": 1_500, "medium": 6_000},
         num_mppi_episodes=5,
     ),
     "full": _Scale(
