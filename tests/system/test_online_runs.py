@@ -158,7 +158,7 @@ def test_a_checkpoint_of_other_networks_is_refused(offline_checkpoint):
 
 
 def test_a_missing_checkpoint_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="must hold a policy"):
+    with pytest.raises(ValueError, match="must hold the checkpoint of an algorithm"):
         make_online(initial_checkpoint=str(tmp_path)).build_algo()
 
 
@@ -201,7 +201,7 @@ def test_a_run_of_the_driver(tmp_path):
     assert np.isfinite(first["student_return"]) and np.isfinite(first["search_return"])
     assert evaluate_path(tmp_path / "first", 1, with_search=True)["search"].mean_return > 0
     sections["learning"]["initial_checkpoint"] = str(tmp_path / "first")
-    with pytest.raises(ValueError, match="must hold a policy"):
+    with pytest.raises(ValueError, match="must hold the checkpoint of an algorithm"):
         missing = sections["learning"] | {"initial_checkpoint": str(tmp_path / "nowhere")}
         run_training(sections | {"learning": missing}, tmp_path / "third", console=console)
     assert not (tmp_path / "third").exists()
