@@ -151,7 +151,8 @@ def _draw_band(axis: Axes, runs: Sequence[Sequence[Mapping[str, Any]]], name: st
     values = np.stack([np.interp(x, [r["env_steps"] for r in run], [r[name] for r in run]) for run in runs])
     mean, width = mean_interval(values)
     axis.plot(x, mean, color=line.color, linestyle=line.style, label=line.label)
-    axis.fill_between(x, mean - width, mean + width, color=line.color, alpha=0.15, linewidth=0)
+    if len(runs) > 2:  # the interval of two seeds covers the figure, and says nothing
+        axis.fill_between(x, mean - width, mean + width, color=line.color, alpha=0.15, linewidth=0)
 
 
 def _mean_curve(runs: Sequence[Sequence[Mapping[str, Any]]], name: str) -> tuple[np.ndarray, np.ndarray]:
