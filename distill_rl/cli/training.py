@@ -19,6 +19,7 @@ from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.offline import Offline
 from distill_rl.algorithms.offline_config import OfflineConfig
+from distill_rl.algorithms.online_config import OnlineConfig
 from distill_rl.algorithms.prometheus import PrometheusMetrics
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.alarms import AlarmLimits, Alarms
@@ -94,6 +95,8 @@ def run_training(
       TrainingError: if training failed.
     """
     config, settings = build_config(sections)
+    if resume and isinstance(config, OnlineConfig):
+        config.learning(initial_checkpoint=None)  # the run's own checkpoints have all of it
     config.check_env()
     run = RunFolder(folder)
     store = CheckpointStore(run.checkpoints_folder, settings.num_checkpoints)

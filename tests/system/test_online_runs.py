@@ -1,6 +1,7 @@
 """Actor-critic methods on the loop: from nothing, and from what was learned from a dataset."""
 
 import io
+import shutil
 
 import numpy as np
 import pytest
@@ -207,6 +208,10 @@ def test_a_run_of_the_driver(tmp_path):
     assert not (tmp_path / "third").exists()
     second = run_training(sections, tmp_path / "second", console=console).summary
     assert second["updates"] == first["updates"] == 3
+    assert read_trainer_state(tmp_path / "second")["num_updates"] == 6
+    shutil.rmtree(tmp_path / "first")
+    resumed = run_training(sections, tmp_path / "second", resume=True, console=console).summary
+    assert resumed["updates"] == second["updates"]
     assert read_trainer_state(tmp_path / "second")["num_updates"] == 6
 
 
