@@ -23,7 +23,7 @@ _PASSWORD = "a-long-secret-4711"
     [
         ({"redis_url": "http://host"}, "`redis_url` must begin with rediss://"),
         ({"redis_url": f"rediss://user:{_PASSWORD}@host"}, "`redis_url` must hold no password"),
-        ({"redis_url": f"unix:///tmp/x?password={_PASSWORD}"}, "`redis_url` must hold no password"),
+        ({"redis_url": f"unix:///run/redis.sock?password={_PASSWORD}"}, "`redis_url` must hold no password"),
         ({"name": "a:b"}, "`name` must be 1 to 100 letters"),
     ],
 )
