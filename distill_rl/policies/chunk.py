@@ -4,6 +4,8 @@ Sources: Chi et al. (2023), "Diffusion policy"; Duan et al. (2025), "Acceleratin
 RL via reward-aware consistency trajectory distillation" (RACTD), Section 3.2.
 """
 
+import abc
+
 import torch
 from torch import nn
 
@@ -15,7 +17,7 @@ from distill_rl.policies.noise import scaled_noise_fn
 from distill_rl.policies.trajectory import TrajectoryDenoiser, TrajectoryJumper
 
 
-class ChunkPolicy(nn.Module):
+class ChunkPolicy(nn.Module, abc.ABC):
     """Draws the next `T` actions at once, from an observation.
 
     Args:
@@ -69,6 +71,7 @@ class ChunkPolicy(nn.Module):
         """Draws chunks and returns their first actions; see `sample`. Shapes `[B, O]` to `[B, A]`."""
         return self.sample(observation, num_steps, noise_scale, generator)[:, 0]
 
+    @abc.abstractmethod
     def sample(
         self,
         observation: torch.Tensor,
@@ -92,7 +95,6 @@ class ChunkPolicy(nn.Module):
         Raises:
           ValueError: if `num_steps` is below 1.
         """
-        raise NotImplementedError
 
     def _make_network(self, num_noise_inputs: int) -> ConditionedUNet:
         network = ConditionedUNet(
