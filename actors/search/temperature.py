@@ -15,14 +15,14 @@ from distill_rl.checks import check_positive, check_shape
 # Temperatures are searched within these multiples of the spread of a state's values.
 _MIN_RELATIVE_TEMPERATURE = 1e-8
 _MAX_RELATIVE_TEMPERATURE = 1e8
-_NUM_BISECTIONS = 44  # leaves an interval of 2e-12 in log eta
+_TOLERANCE = 2e-12  # in log eta
 _ROUNDING = 1e-12  # values that differ by less than this, relative to their magnitude, are the same
 
 
 def solve_temperature(
     q_values: np.ndarray, target_kl: float, *, log_prior: np.ndarray | None = None, is_shared: bool = False
 ) -> np.ndarray:
-    """Solves `KL(softmax(Q / eta + log prior) || prior) = target_kl` for eta by bisection on log eta.
+    """Solves `KL(softmax(Q / eta + log prior) || prior) = target_kl` for eta.
 
     The solution minimises the dual `g(eta) = eta * target + eta * log sum_k prior_k exp(Q_k / eta)`. The
     divergence falls with eta from `-log prior(argmax Q)` to zero; a target above that range gives the
@@ -49,17 +49,19 @@ def solve_temperature(
     if is_shared:
         spread = np.full_like(spread, spread.max(initial=0.0))
 
-    def is_too_sharp(relative: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-        kl = _boltzmann_kl(relative, prior, inverse)
-        return np.broadcast_to(kl.mean(), kl.shape) > target_kl if is_shared else kl > target_kl
+    def log_excess(relative: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        kl, slope = _boltzmann_kl(relative, prior, inverse)
+        if is_shared:
+            kl, slope = np.full_like(kl, kl.mean()), np.full_like(slope, slope.mean())
+        return np.log(kl / target_kl), slope / kl
 
-    return _bisect(is_too_sharp, advantage, spread)
+    return _solve(log_excess, advantage, spread)
 
 
 def solve_temperature_by_ess(
     q_values: np.ndarray, target_ess: float, *, log_prior: np.ndarray | None = None
 ) -> np.ndarray:
-    """Solves `ESS(eta) = target_ess` for eta, state by state, by bisection on log eta.
+    """Solves `ESS(eta) = target_ess` for eta, state by state.
 
     `ESS = n / sum_k (p_k^2 / prior_k)` of `p = softmax(Q / eta + log prior)` over `n` candidates with mass is
     Kish's effective sample size of weights `p / prior`. It rises with eta from `n prior(argmax Q)` to `n`; a
@@ -81,12 +83,16 @@ def solve_temperature_by_ess(
     advantage, prior, spread = _spread(q_values, log_prior)
     count = (prior > 0.0).sum(axis=-1)
 
-    def is_too_sharp(relative: np.ndarray, inverse: np.ndarray) -> np.ndarray:
-        ratio = np.exp(relative * inverse[:, None])
-        first, second = (prior * ratio).sum(axis=-1), (prior * ratio**2).sum(axis=-1)
-        return np.asarray(count * first**2 < target_ess * second)
+    def log_excess(relative: np.ndarray, inverse: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scaled = relative * inverse[:, None]
+        ratio = np.exp(scaled)
+        first, second = prior * ratio, prior * ratio**2
+        sum_first, sum_second = first.sum(axis=-1), second.sum(axis=-1)
+        slope_first, slope_second = (first * scaled).sum(axis=-1), 2.0 * (second * scaled).sum(axis=-1)
+        excess = np.log(target_ess * sum_second / (count * sum_first**2))
+        return excess, slope_second / sum_second - 2.0 * slope_first / sum_first
 
-    return _bisect(is_too_sharp, advantage, spread)
+    return _solve(log_excess, advantage, spread)
 
 
 def improved_policy(
@@ -184,23 +190,42 @@ def _spread(q_values: np.ndarray, log_prior: np.ndarray | None) -> tuple[np.ndar
     return advantage, prior, np.where(spread <= _ROUNDING * magnitude, 0.0, spread)
 
 
-def _bisect(
-    is_too_sharp: Callable[[np.ndarray, np.ndarray], np.ndarray], advantage: np.ndarray, spread: np.ndarray
+def _solve(
+    log_excess: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]],
+    advantage: np.ndarray,
+    spread: np.ndarray,
 ) -> np.ndarray:
-    """Returns the temperatures above which `is_too_sharp(advantage / spread, spread / eta)` is no more.
+    """Returns the temperatures at which `log_excess(advantage / spread, spread / eta)` is zero.
 
-    Infinite where `spread` is 0. Shape `[B]`.
+    By Newton's method on `log eta`, inside an interval that each step narrows; a step that leaves it is
+    replaced by its middle.
+
+    Args:
+      log_excess: how sharp the weights are, as a logarithm over the target, and its derivative with respect
+        to the logarithm of its second argument; rises with that.
+      advantage: shape `[B, N]`.
+      spread: shape `[B]`.
+
+    Returns:
+      The temperature tried that is nearest where none solves it; infinite where `spread` is 0. Shape `[B]`.
     """
     is_constant = spread == 0.0
     relative = advantage / np.where(is_constant, 1.0, spread)[:, None]
     low = np.full(len(relative), np.log(_MIN_RELATIVE_TEMPERATURE))
     high = np.full(len(relative), np.log(_MAX_RELATIVE_TEMPERATURE))
-    for _ in range(_NUM_BISECTIONS):
-        middle = 0.5 * (low + high)
-        too_sharp = is_too_sharp(relative, np.exp(-middle))
-        low = np.where(too_sharp, middle, low)
-        high = np.where(too_sharp, high, middle)
-    return np.where(is_constant, np.inf, spread * np.exp(0.5 * (low + high)))
+    # The divergence of a wide temperature underflows to zero, and its logarithm is -inf: not sharp enough.
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        is_unsolved = ~is_constant & (log_excess(relative, np.exp(-low))[0] > 0.0)
+        position = np.where(is_unsolved, 0.0, low)
+        while is_unsolved.any():
+            excess, slope = log_excess(relative, np.exp(-position))
+            is_sharp = excess > 0.0
+            low, high = np.where(is_sharp, position, low), np.where(is_sharp, high, position)
+            step = position + excess / slope
+            step = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
+            is_unsolved &= np.abs(step - position) > _TOLERANCE
+            position = np.where(is_unsolved, step, position)
+    return np.where(is_constant, np.inf, spread * np.exp(position))
 
 
 def _masked(q_values: np.ndarray, log_prior: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
@@ -221,9 +246,17 @@ def _masked(q_values: np.ndarray, log_prior: np.ndarray | None) -> tuple[np.ndar
     return advantage, valid_prior / valid_prior.sum(axis=-1, keepdims=True)
 
 
-def _boltzmann_kl(advantage: np.ndarray, prior: np.ndarray, inverse_temperature: np.ndarray) -> np.ndarray:
-    """Returns `KL(p || prior)` of `p ~ prior exp(advantage * inverse_temperature)`. Shape `[B]`."""
+def _boltzmann_kl(
+    advantage: np.ndarray, prior: np.ndarray, inverse_temperature: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns `KL(p || prior)` of `p ~ prior exp(advantage * inverse_temperature)`, and its derivative.
+
+    The derivative is that with respect to the logarithm of the inverse temperature: the variance of
+    `advantage * inverse_temperature` under `p`. Shapes `[B]`.
+    """
     scaled = advantage * inverse_temperature[:, None]
     weights = prior * np.exp(scaled)
     total = weights.sum(axis=-1)
-    return np.einsum("bn,bn->b", weights, scaled) / total - np.log(total)
+    mean = np.einsum("bn,bn->b", weights, scaled) / total
+    centred = scaled - mean[:, None]
+    return mean - np.log(total), np.einsum("bn,bn,bn->b", weights, centred, centred) / total

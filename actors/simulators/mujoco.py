@@ -10,7 +10,7 @@ from actors.simulators.native import FULL_PHYSICS, NativeRollout
 from actors.simulators.sensors import SensorColumns
 from actors.simulators.task import MujocoTask, PhysicsBatch
 from actors.simulators.tasks import find_task
-from actors.simulators.trajectory import Trajectory, is_diverged, sum_repeats
+from actors.simulators.trajectory import Trajectory, find_diverged, sum_repeats
 from distill_rl.checks import check_shape
 from distill_rl.envs import action_repeat_of
 
@@ -144,7 +144,10 @@ class MujocoSimulator:
         trajectory = Trajectory.allocate(
             physics, forces, observed, num_steps * self._action_repeat, len(self._state_columns)
         )
-        trajectory.states[0, ~np.isfinite(state[:, : self._ends[1]]).all(axis=1)] = np.nan
+        is_lost = ~np.isfinite(state[:, : self._ends[1]]).all(axis=1)
+        if is_lost.any():
+            trajectory.states[0, is_lost] = np.nan
+            trajectory.has_losses = True
         self.num_steps += len(state) * num_steps * self._action_repeat
         return trajectory, parameters, warmstart
 
@@ -178,9 +181,8 @@ class MujocoSimulator:
             qpos, qvel = self._positions_and_velocities(state)
             trajectory.state_sensors[boundary] = self.task.fast_state_sensors(qpos, qvel)
             return
-        is_lost = np.isnan(state[:, 0])
-        if is_lost.any():
-            state = np.where(is_lost[:, None], self._resting_state, state)
+        if trajectory.has_losses:
+            state = np.where(np.isnan(state[:, :1]), self._resting_state, state)
         trajectory.state_sensors[boundary] = self._native.state_sensors(state)[:, self._state_columns.columns]
 
     def _positions_and_velocities(self, states: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -209,10 +211,10 @@ class MujocoSimulator:
         stop = start + control.shape[1] * self._action_repeat
         last = (stop - start) * substeps
         state = trajectory.states[start]
-        is_lost = np.isnan(state[:, 0])
-        # All at once first: nothing is lost in nearly every step. A finite sum has finite terms.
-        has_losses = bool(is_lost.any()) or not np.isfinite(control.sum())
+        # All at once first: nothing is lost in nearly every step. A finite sum of squares has finite terms.
+        has_losses = trajectory.has_losses or not np.isfinite(np.vdot(control, control))
         if has_losses:
+            is_lost = np.isnan(state[:, 0])
             is_invalid = ~np.isfinite(control).all(axis=-1)
             state = np.where(is_lost[:, None], self._resting_state, state)
             warmstart = np.where(is_lost[:, None], 0.0, warmstart)
@@ -231,18 +233,18 @@ class MujocoSimulator:
             lagged = sensors[:, ::substeps, self._state_columns.columns].swapaxes(0, 1)
             trajectory.state_sensors[start:stop] = lagged
         after = trajectory.states[start + 1 : stop + 1]
-        seconds = np.arange(1, len(after) + 1)[:, None] * (substeps * self._substep_sec)
-        is_lost_now = is_diverged(after, state[:, 0], seconds)
+        count = np.arange(1, len(after) + 1)[:, None] if len(after) > 1 else 1
+        is_diverged = find_diverged(after, state[:, 0], count * (substeps * self._substep_sec))
+        if is_diverged is not None:
+            after[is_diverged] = np.nan
         if has_losses:
             is_lost_after = is_lost[:, None] | np.logical_or.accumulate(is_invalid, axis=1)
-            is_lost_now |= np.repeat(is_lost_after, self._action_repeat, axis=1).swapaxes(0, 1)
-        if is_lost_now.any():
-            after[is_lost_now] = np.nan
+            after[np.repeat(is_lost_after, self._action_repeat, axis=1).swapaxes(0, 1)] = np.nan
+        trajectory.has_losses = has_losses or is_diverged is not None
         _, before_velocity = self._positions_and_velocities(state if last == 1 else states[:, -2])
-        _, velocity = self._positions_and_velocities(states[:, -1])
-        with np.errstate(over="ignore", invalid="ignore"):  # rows lost just now
-            acceleration = velocity - before_velocity
-            acceleration /= self._substep_sec
+        _, velocity = self._positions_and_velocities(after[-1])
+        acceleration = velocity - before_velocity
+        acceleration /= self._substep_sec
         return acceleration
 
     def _physics(
@@ -271,9 +273,8 @@ class MujocoSimulator:
             trajectory, parameters, boundaries, has_state_sensors=self.task.observes_sensors
         )
         observation = self.task.observe(physics)[0].astype(np.float32)
-        is_lost = np.isnan(trajectory.states[boundary, :, 0])
-        if is_lost.any():
-            observation[is_lost] = np.nan
+        if trajectory.has_losses:
+            observation[np.isnan(trajectory.states[boundary, :, 0])] = np.nan
         return observation
 
     def _evaluate(

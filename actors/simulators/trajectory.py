@@ -11,7 +11,7 @@ MAX_MAGNITUDE = mujoco.mjMAXVAL
 _CLOCK_TOLERANCE_SEC = 1e-6
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass
 class Trajectory:
     """`M` trajectories of `T` control steps (every repeat of an action counts), time first.
 
@@ -19,11 +19,13 @@ class Trajectory:
       states: physics states at the boundaries; NaN from where a trajectory was found to have diverged.
       state_sensors: position- and velocity-stage sensors of the states.
       force_sensors: acceleration-stage sensors of the substep that led to the states.
+      has_losses: whether any trajectory has diverged so far.
     """
 
     states: np.ndarray  # [T + 1, M, physics state]
     state_sensors: np.ndarray  # [T + 1, M, columns]
     force_sensors: np.ndarray  # [T + 1, M, columns]
+    has_losses: bool = False
 
     @classmethod
     def allocate(
@@ -51,25 +53,30 @@ class Trajectory:
         return trajectory
 
 
-def is_diverged(states: np.ndarray, start_time: np.ndarray, seconds: np.ndarray | float) -> np.ndarray:
+def find_diverged(
+    states: np.ndarray, start_time: np.ndarray, seconds: np.ndarray | float
+) -> np.ndarray | None:
     """Returns which states are not finite, are huge, or where native stepping stopped early.
 
     `mujoco.rollout` abandons a trajectory after MuJoCo's first warning (a NaN, a huge acceleration, an
     ill-posed constraint) and repeats its last state, so its clock stands still.
 
     Args:
-      states: physics states, time first. Shape `[..., physics state]`.
+      states: physics states, time first; contiguous. Shape `[..., physics state]`.
       start_time: the clock before. Shape broadcasting to `[...]`.
       seconds: what the clock must have advanced since. Shape broadcasting to `[...]`.
 
     Returns:
-      Shape `[...]`, bool.
+      Shape `[...]`, bool; None if there are none.
     """
-    is_stopped = ~(np.abs(start_time + seconds - states[..., 0]) <= _CLOCK_TOLERANCE_SEC)
-    # The common case, without a copy; a NaN fails the comparison.
-    if states.max() <= MAX_MAGNITUDE and states.min() >= -MAX_MAGNITUDE:
-        return is_stopped
-    return is_stopped | ~(np.abs(states).max(axis=-1) <= MAX_MAGNITUDE)
+    late = states[..., 0] - start_time
+    late -= seconds
+    # Nearly always, and at the cost of one pass: sums of squares bound every term, and a NaN fails.
+    if np.vdot(late, late) <= _CLOCK_TOLERANCE_SEC**2 and np.vdot(states, states) <= MAX_MAGNITUDE**2:
+        return None
+    is_stopped = ~(np.abs(late) <= _CLOCK_TOLERANCE_SEC)
+    is_found = is_stopped | ~(np.abs(states).max(axis=-1) <= MAX_MAGNITUDE)
+    return is_found if is_found.any() else None
 
 
 def sum_repeats(reward: np.ndarray, action_repeat: int) -> np.ndarray:

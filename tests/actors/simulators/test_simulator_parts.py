@@ -13,7 +13,7 @@ from actors.simulators.dm_control_task import euclidean_norm
 from actors.simulators.live_env import model_and_data
 from actors.simulators.sensors import SensorColumns
 from actors.simulators.tolerance import tolerance
-from actors.simulators.trajectory import is_diverged, sum_repeats
+from actors.simulators.trajectory import find_diverged, sum_repeats
 from distill_rl.envs import action_repeat_of
 
 
@@ -62,7 +62,7 @@ def test_sum_repeats_adds_first_to_last() -> None:
     np.testing.assert_array_equal(sum_repeats(reward, 4), expected)
 
 
-def test_is_diverged_marks_each_kind() -> None:
+def test_find_diverged_marks_each_kind() -> None:
     """NaN, infinite and huge states and stopped clocks are marked; sound states are not."""
     states = np.zeros((3, 5, 4))
     states[..., 0] = 1.0 + np.array([[0.1], [0.2], [0.3]])
@@ -73,8 +73,8 @@ def test_is_diverged_marks_each_kind() -> None:
     expected = np.zeros((3, 5), bool)
     expected[1, 1] = expected[2, 2] = expected[0, 3] = expected[2, 4] = True
     seconds = np.array([[0.1], [0.2], [0.3]])
-    np.testing.assert_array_equal(is_diverged(states, np.ones(5), seconds), expected)
-    np.testing.assert_array_equal(is_diverged(states[:, :1], np.ones(1), seconds), np.zeros((3, 1), bool))
+    np.testing.assert_array_equal(find_diverged(states, np.ones(5), seconds), expected)
+    assert find_diverged(states[:, :1].copy(), np.ones(1), seconds) is None
 
 
 def test_sensor_columns_pick_by_name() -> None:
