@@ -9,13 +9,12 @@ from pathlib import Path
 from types import FrameType
 
 from distill_rl.cli.arguments import TrainArguments
+from distill_rl.cli.stop_request import SIGNAL_EXIT_BASE, SIGNALS
 from distill_rl.storage.checkpoints import CheckpointStore
 from distill_rl.storage.run_folder import RunFolder
 
-_FORWARDED = (signal.SIGINT, signal.SIGTERM)
 _MISTAKE = 2
-_SIGNAL_EXIT_BASE = 128  # a shell's convention
-_STOPPED = tuple(_SIGNAL_EXIT_BASE + number for number in _FORWARDED)
+_STOPPED = tuple(SIGNAL_EXIT_BASE + number for number in SIGNALS)
 _MAX_DELAY_SEC = 60.0
 
 Start = Callable[[Sequence[str]], subprocess.Popen]
@@ -35,7 +34,8 @@ class DriverSupervisor:
     """Runs a training in a process of its own, and goes on from its newest checkpoint when that process dies.
 
     What the user did, a mistake or a signal, is no death: those ends are passed on. Between two starts it
-    waits, longer each time, for the cluster to come back.
+    waits, longer each time, for the cluster to come back. A driver that dies before it has written its
+    configuration is started again as it was: a run that lay in the folder before is not its own.
     """
 
     def __init__(
@@ -49,13 +49,14 @@ class DriverSupervisor:
           note: told of each death, in one line.
           start: starts a process with the arguments of `distill-rl`; for tests.
         """
-        self._store = CheckpointStore(RunFolder(folder).checkpoints_folder)
-        self._folder = folder
+        self._run_folder = RunFolder(folder)
+        self._store = CheckpointStore(self._run_folder.checkpoints_folder)
         self._max_restarts = max_restarts
         self._note = note
         self._start = start or _start
         self._process: subprocess.Popen | None = None
         self._is_stopped = threading.Event()
+        self._undelivered: list[int] = []  # signals
 
     def run(self, arguments: TrainArguments, overwrite: bool = False) -> int:
         """Runs to the end, and returns the exit code of the last process, 128 + N after signal N.
@@ -64,7 +65,7 @@ class DriverSupervisor:
           arguments: of the first start.
           overwrite: whether that may remove a run that is there.
         """
-        former = {number: signal.signal(number, self._forward) for number in _FORWARDED}
+        former = {number: signal.signal(number, self._forward) for number in SIGNALS}
         try:
             return self._run(command_line(arguments, overwrite), command_line(arguments, overwrite=True))
         finally:
@@ -72,9 +73,10 @@ class DriverSupervisor:
                 signal.signal(number, handler)
 
     def _run(self, command: list[str], anew: list[str]) -> int:
-        delay_sec, checkpoint = 1.0, None
+        delay_sec, checkpoint, found = 1.0, None, self._config_identity()
         for num_restarts in range(self._max_restarts + 1):
             self._process = self._start(command)
+            self._deliver()
             exit_code = self._process.wait()
             if exit_code in (0, _MISTAKE, *_STOPPED) or self._is_stopped.is_set():
                 break
@@ -86,14 +88,29 @@ class DriverSupervisor:
             delay_sec = min(2.0 * delay_sec, _MAX_DELAY_SEC) if latest == checkpoint else 1.0
             checkpoint = latest
             self._note(f"the driver died ({how}), and is started again in {delay_sec:.0f} s")
-            self._is_stopped.wait(delay_sec)
-            command = ["train", "--resume", "--out", str(self._folder)] if latest else anew
-        return exit_code if exit_code >= 0 else _SIGNAL_EXIT_BASE - exit_code
+            if self._is_stopped.wait(delay_sec):
+                return SIGNAL_EXIT_BASE + self._undelivered[0]
+            if self._config_identity() != found:
+                command = ["train", "--resume", "--out", str(self._run_folder.path)] if latest else anew
+        return exit_code if exit_code >= 0 else SIGNAL_EXIT_BASE - exit_code
+
+    def _config_identity(self) -> tuple[int, int] | None:
+        """Returns what tells one file of the run's configuration from the next; None while there is none."""
+        try:
+            status = self._run_folder.config_path.stat()
+        except FileNotFoundError:
+            return None
+        return status.st_ino, status.st_mtime_ns
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
+        self._undelivered.append(number)
         self._is_stopped.set()
-        if self._process is not None and self._process.poll() is None:
-            self._process.send_signal(number)
+        self._deliver()
+
+    def _deliver(self) -> None:
+        """Sends the driver the signals that came for it, also those from before it was there."""
+        while self._undelivered and self._process is not None and self._process.poll() is None:
+            self._process.send_signal(self._undelivered.pop(0))
 
 
 def _start(arguments: Sequence[str]) -> subprocess.Popen:

@@ -1,5 +1,6 @@
 """The commands of those outside Ray: `distill-rl actor` and `distill-rl follow`."""
 
+import contextlib
 from pathlib import Path
 from typing import Annotated
 
@@ -7,6 +8,7 @@ import typer
 from rich.console import Console
 
 from distill_rl.cli.messages import told_in_one_line
+from distill_rl.cli.stop_request import SIGNAL_EXIT_BASE
 
 _Redis = Annotated[
     str, typer.Option("--redis", help="rediss://user@host:6379; the password in DISTILL_RL_REDIS_PASSWORD.")
@@ -14,8 +16,6 @@ _Redis = Annotated[
 _Name = Annotated[str | None, typer.Option(help="Name of the run in Redis; by default distill_rl.")]
 _PasswordFile = Annotated[Path | None, typer.Option(help="File that begins with the password.")]
 _CaFile = Annotated[Path | None, typer.Option(help="Certificates that the server's must be signed by.")]
-
-_SIGNAL_EXIT_BASE = 128  # a shell's convention: 130 for Ctrl-C
 
 
 def actor(
@@ -71,7 +71,7 @@ def follow(
             ca_file=str(ca_file) if ca_file else None,
         )
         typer.echo("waiting for a policy")
-        with StopRequest() as stop:
+        with contextlib.closing(subscriber), StopRequest() as stop:
             for episode in follow_training(
                 subscriber, episodes, seed, lambda: stop.signal_number is not None
             ):
@@ -79,6 +79,5 @@ def follow(
                     f"return {episode.episode_return:.1f} in {episode.num_steps} steps, "
                     f"policy v{episode.first_version} to v{episode.last_version}"
                 )
-        subscriber.close()
     if stop.signal_number is not None:
-        raise typer.Exit(_SIGNAL_EXIT_BASE + stop.signal_number)
+        raise typer.Exit(SIGNAL_EXIT_BASE + stop.signal_number)

@@ -4,7 +4,11 @@ import signal
 from types import FrameType, TracebackType
 from typing import Any
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+"""Those that ask a command to stop."""
+
+SIGNAL_EXIT_BASE = 128
+"""A command that signal N stopped exits with this plus N, as shells do: 130 for Ctrl-C."""
 
 
 class StopRequest:
@@ -20,7 +24,7 @@ class StopRequest:
 
     def __enter__(self) -> "StopRequest":
         """Takes the signals over."""
-        self._former = {number: signal.getsignal(number) for number in _SIGNALS}
+        self._former = {number: signal.getsignal(number) for number in SIGNALS}
         self.install()
         return self
 
@@ -33,7 +37,7 @@ class StopRequest:
 
     def install(self) -> None:
         """Takes the signals over again, after a library (`ray.init`) has set handlers of its own."""
-        for number in _SIGNALS:
+        for number in SIGNALS:
             signal.signal(number, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:

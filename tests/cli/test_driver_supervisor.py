@@ -16,13 +16,17 @@ _ARGUMENTS = TrainArguments("cheetah_run", ("search.num_candidates=8",), seed=3)
 
 
 class Drivers:
-    """Starts drivers that end at once, with the given exit codes in order; saves a checkpoint before some."""
+    """Starts drivers that end at once, with the given exit codes in order.
 
-    def __init__(self, folder, exit_codes, save_before=()):
+    From the one numbered `begins_at` on they write their configuration; before some ends they save.
+    """
+
+    def __init__(self, folder, exit_codes, save_before=(), begins_at=1):
         self.commands = []
-        self._folder = folder
+        self._run = RunFolder(folder)
         self._exit_codes = list(exit_codes)
         self._save_before = save_before
+        self._begins_at = begins_at
 
     def __call__(self, arguments):
         self.commands.append(list(arguments))
@@ -30,9 +34,14 @@ class Drivers:
 
     def wait(self):
         number = len(self.commands)
+        if number >= self._begins_at:
+            self._run.write_config("")
         if number in self._save_before:
-            CheckpointStore(RunFolder(self._folder).checkpoints_folder).save(number, lambda folder: None, {})
+            CheckpointStore(self._run.checkpoints_folder).save(number, lambda folder: None, {})
         return self._exit_codes.pop(0)
+
+    def poll(self):
+        return None
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +69,17 @@ def test_a_killed_driver_resumes_from_its_checkpoint(tmp_path):
         ["train", "--resume", "--out", str(tmp_path)],
     ]
     assert notes[0].startswith("the driver died (signal 9), and is started again in")
+
+
+def test_a_run_from_before_is_not_taken_for_its_own(tmp_path):
+    """A driver that dies before it has begun is started as it was: nothing is resumed or removed unasked."""
+    run = RunFolder(tmp_path)
+    run.write_config("former: {}")
+    CheckpointStore(run.checkpoints_folder).save(7, lambda folder: None, {})
+    drivers = Drivers(tmp_path, [-signal.SIGKILL, -signal.SIGKILL, 0], begins_at=2)
+    assert _run(tmp_path, drivers)[0] == 0
+    assert drivers.commands[1] == drivers.commands[0]
+    assert drivers.commands[2] == ["train", "--resume", "--out", str(tmp_path)]
 
 
 @pytest.mark.parametrize("exit_code", [0, 2, 130, 143])
@@ -93,9 +113,6 @@ def test_a_signal_reaches_the_driver_and_ends_the_watch(tmp_path):
             os.kill(os.getpid(), signal.SIGTERM)
             return super().wait()
 
-        def poll(self):
-            return None
-
         def send_signal(self, number):
             self.received = number
 
@@ -104,6 +121,38 @@ def test_a_signal_reaches_the_driver_and_ends_the_watch(tmp_path):
     assert drivers.received == signal.SIGTERM
     assert exit_code == 128 + signal.SIGTERM
     assert len(drivers.commands) == 1
+
+
+def test_a_signal_between_two_drivers_ends_the_watch(tmp_path, monkeypatch):
+    """Nobody is started who would not have heard it."""
+
+    def wait(event, timeout=None):
+        os.kill(os.getpid(), signal.SIGINT)
+        return event.is_set()
+
+    drivers = Drivers(tmp_path, [1, 0])
+    drivers.poll = lambda: 1
+    monkeypatch.setattr(threading.Event, "wait", wait)
+    assert _run(tmp_path, drivers)[0] == 128 + signal.SIGINT
+    assert len(drivers.commands) == 1
+
+
+def test_a_signal_while_a_driver_starts_reaches_it(tmp_path):
+    """Once, as soon as it is there."""
+
+    class Interrupting(Drivers):
+        received = ()
+
+        def __call__(self, arguments):
+            os.kill(os.getpid(), signal.SIGTERM)
+            return super().__call__(arguments)
+
+        def send_signal(self, number):
+            self.received = (*self.received, number)
+
+    drivers = Interrupting(tmp_path, [143])
+    assert _run(tmp_path, drivers)[0] == 143
+    assert drivers.received == (signal.SIGTERM,)
 
 
 def test_the_command_line_is_the_one_typed():
