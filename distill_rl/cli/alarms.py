@@ -10,6 +10,13 @@ _RISING = {
     "drops": ("dropped", "lost", "dropped_episodes"),
     "restarts": ("restarts", "store_restarts", "learner_restarts"),
     "non_finite": ("skipped_updates", "rollbacks", "unpublished"),
+    "edge": (
+        "stream_missing",
+        "stream_dead_letters",
+        "stream_dropped_sets",
+        "stream_outages",
+        "publication_outages",
+    ),
 }
 """Counters by alarm: one that has risen since the last row raises it."""
 
@@ -32,8 +39,8 @@ class AlarmLimits:
 class Alarms:
     """Compares each row of metrics with the one before.
 
-    There are five, `lag`, `drops`, `restarts`, `non_finite` and `checkpoint_age`: reference sets half as old
-    as may be, counters that rise, and three intervals without a checkpoint.
+    There are six, `lag`, `drops`, `restarts`, `non_finite`, `edge` and `checkpoint_age`: reference sets half
+    as old as may be, counters that rise, and three intervals without a checkpoint.
     """
 
     def __init__(self, limits: AlarmLimits) -> None:
