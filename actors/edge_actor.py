@@ -6,7 +6,7 @@ from typing import NamedTuple
 from actors.search_actor import SearchActor
 from distill_rl.collected import Collected
 from distill_rl.policies.base import SearchPolicy
-from distill_rl.storage.policy_publication import PolicySubscriber
+from distill_rl.storage.policy_subscriber import PolicySubscriber
 from distill_rl.storage.reference_producer import ReferenceProducer
 
 _WAIT_SLICE_SEC = 0.5

@@ -23,7 +23,8 @@ from distill_rl.policies.loading import describe_policy
 from distill_rl.policies.published import decode_policy, encode_policy
 from distill_rl.storage.edge_config import EdgeKeys, PublicationConfig, RedisConfig, StreamConfig
 from distill_rl.storage.local_redis import LocalRedis
-from distill_rl.storage.policy_publication import PolicyPublisher, PolicySubscriber
+from distill_rl.storage.policy_publisher import PolicyPublisher
+from distill_rl.storage.policy_subscriber import PolicySubscriber
 from distill_rl.storage.redis_client import connect
 from distill_rl.storage.reference_consumer import ReferenceConsumer
 from distill_rl.storage.reference_producer import ReferenceProducer

@@ -17,7 +17,7 @@ always="-@all +ping +hello"
 listens="+get +subscribe +unsubscribe"
 cat <<EOF
 user default off
-user trainer on #$trainer resetchannels ~$name:* &$name:policy $always +get +set +unlink +lpush +ltrim +lrange +publish +multi +exec +xreadgroup +xgroup +xautoclaim +xpending +xack +xdel +xadd +xlen
+user trainer on #$trainer resetchannels ~$name:* &$name:policy $always +get +set +unlink +lpush +ltrim +lrange +publish +multi +exec +xreadgroup +xgroup +xpending +xclaim +xack +xdel +xadd +xlen
 user actor on #$actor resetchannels ~$name:references ~$name:policy:* &$name:policy $always $listens +xadd +xlen
 user robot on #$robot resetchannels ~$name:policy:* &$name:policy $always $listens
 EOF

@@ -31,12 +31,14 @@ class BoundedQueue(Generic[Item]):
         """Share of the capacity in use, in [0, 1]."""
         return len(self._items) / self.capacity
 
-    def put(self, item: Item) -> None:
-        """Appends an item, dropping the oldest one if the queue is full."""
+    def put(self, item: Item) -> Item | None:
+        """Appends an item, and returns the oldest one if it was dropped, because the queue was full."""
+        dropped = None
         if len(self._items) == self.capacity:
-            self._items.popleft()
+            dropped = self._items.popleft()
             self.num_dropped += 1
         self._items.append(item)
+        return dropped
 
     def pop_all(self) -> list[Item]:
         """Removes and returns every item, oldest first."""

@@ -199,7 +199,7 @@ class Distill(Algorithm):
         waiting = [fragment for call in self._submitted for fragment in call] + self._queue.pop_all()
         self._submitted.clear()
         for fragment in waiting:
-            self._queue.put(fragment)
+            self._enqueue(fragment)
         self._learning = RemoteLearning(self.learner_group, self._loop_config.request_timeout_sec)
         self.loop_metrics.num_learner_restarts += 1
         self._publish_now()
@@ -350,9 +350,14 @@ class Distill(Algorithm):
         self.metrics.aggregate([header.metrics], key=ENV_RUNNER_RESULTS)
         self._ratio.insert(header.num_env_steps)
         if is_wanted:
-            self._queue.put(fragment)
+            self._enqueue(fragment)
         elif isinstance(self._sampler, StreamSampler):
             self._sampler.settle([fragment])
+
+    def _enqueue(self, fragment: Fragment) -> None:
+        dropped = self._queue.put(fragment)
+        if dropped is not None and isinstance(self._sampler, StreamSampler):
+            self._sampler.settle([dropped])  # else its message would stay in the stream for good
 
     def _take_reports(self) -> int:
         calls = self._learning.poll()

@@ -17,7 +17,7 @@ from distill_rl.checks import check_shape
 from distill_rl.policies.loading import describe_policy
 from distill_rl.policies.published import encode_policy
 from distill_rl.storage.edge_config import PublicationConfig, RedisConfig, StreamConfig
-from distill_rl.storage.policy_publication import PolicyPublisher
+from distill_rl.storage.policy_publisher import PolicyPublisher
 from distill_rl.storage.redis_client import connect
 from distill_rl.storage.reference_consumer import ReferenceConsumer
 from distill_rl.types import ReferenceSet
@@ -82,8 +82,10 @@ class Edge:
 
     def close(self) -> None:
         """Publishes the last policy, and disconnects."""
-        self.publisher.close()
-        self.consumer.close()
+        try:
+            self.publisher.close()
+        finally:
+            self.consumer.close()
 
 
 def _check_sizes(reference_set: ReferenceSet, observation_size: int, action_size: int) -> None:

@@ -23,7 +23,7 @@ from distill_rl.collected import Collected
 from distill_rl.policies.published import decode_policy
 from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.storage.edge_config import PublicationConfig, RedisConfig, StreamConfig
-from distill_rl.storage.policy_publication import PolicySubscriber
+from distill_rl.storage.policy_subscriber import PolicySubscriber
 from distill_rl.storage.redis_client import connect
 from distill_rl.storage.reference_producer import ReferenceProducer
 
@@ -125,8 +125,8 @@ def run_edge_actor(
                 lambda: stop.signal_number is not None or time.monotonic() >= deadline, progress.note
             )
     finally:
-        newest = parts.subscriber.newest
         parts.close()
+    newest = parts.subscriber.newest
     return EdgeOutcome(
         num_env_steps=progress.num_env_steps,
         num_sent_sets=parts.producer.statistics.num_sent_sets,

@@ -1,5 +1,6 @@
 """`distill-rl follow`: acts in an environment with the newest policy that a training publishes."""
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
@@ -9,7 +10,7 @@ import numpy as np
 from actors.stepping import step_env
 from distill_rl.envs import make_env
 from distill_rl.policies.loaded import LoadedPolicy
-from distill_rl.storage.policy_publication import PolicySubscriber
+from distill_rl.storage.policy_subscriber import PolicySubscriber
 
 _WAIT_SLICE_SEC = 0.5
 
@@ -50,20 +51,15 @@ def follow(
     Raises:
       ValueError: if the policy's environment cannot be built, or Redis turned the client away.
     """
-    env = None
-    for reset_seed in _seeds(num_episodes, seed):
-        while subscriber.wait(_WAIT_SLICE_SEC) is None:
-            if should_stop_fn():
+    while (newest := subscriber.wait(_WAIT_SLICE_SEC)) is None:
+        if should_stop_fn():
+            return
+    with contextlib.closing(_build_env(newest.policy)) as env:
+        for reset_seed in _seeds(num_episodes, seed):
+            episode = _run_episode(env, subscriber, reset_seed, should_stop_fn)
+            if episode is None:
                 return
-        newest = subscriber.newest
-        assert newest is not None
-        env = env or _build_env(newest.policy)
-        episode = _run_episode(env, subscriber, reset_seed, should_stop_fn)
-        if episode is None:
-            break
-        yield episode
-    if env is not None:
-        env.close()
+            yield episode
 
 
 def _seeds(num_episodes: int | None, seed: int) -> Iterator[int]:

@@ -3,7 +3,7 @@
 from distill_rl.policies.loaded import LoadedPolicy
 from distill_rl.policies.published import decode_policy
 from distill_rl.storage.edge_config import PublicationConfig, RedisConfig
-from distill_rl.storage.policy_publication import PolicySubscriber
+from distill_rl.storage.policy_subscriber import PolicySubscriber
 from distill_rl.storage.redis_client import connect
 
 

@@ -21,20 +21,16 @@ _LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1", None)
 _CONNECT_TIMEOUT_SEC = 5.0
 _ANSWER_TIMEOUT_SEC = 5.0
 
+_RETRY_SEC = (0.1, 5.0)  # first and longest wait
+
 _OUTAGES = (redis.ConnectionError, redis.TimeoutError, redis.OutOfMemoryError, redis.ReadOnlyError)
-_DISK_FULL = "MISCONF"
+# No disk left; no replicas to write to; the stream went away, or the server lost its role, during a wait.
+_OUTAGE_CODES = ("MISCONF", "NOREPLICAS", "UNBLOCKED")
 
 REFUSALS = (redis.AuthenticationError, NoPermissionError)
 """What comes when a server knows the client and turns it away: waiting does not help."""
 
 _logger = logging.getLogger(__name__)
-
-
-def is_outage(error: redis.RedisError) -> bool:
-    """Returns whether waiting helps: the server is away, starting, or out of memory or disk."""
-    if isinstance(error, REFUSALS):
-        return False
-    return isinstance(error, _OUTAGES) or _DISK_FULL in str(error)
 
 
 class RedisRefusedError(ValueError):
@@ -43,6 +39,36 @@ class RedisRefusedError(ValueError):
 
 class RedisUnreachableError(ConnectionError):
     """No Redis answered at the start; later outages are waited out instead."""
+
+
+class Outages:
+    """The outages of a server, as one client sees them: each is told of once, and waited out.
+
+    Args:
+      consequence: what the client does in the meantime, for the log.
+    """
+
+    def __init__(self, consequence: str) -> None:
+        self._consequence = consequence
+        self._retry_sec = _RETRY_SEC[0]
+
+    def note(self, error: redis.RedisError) -> float:
+        """Notes that a call failed, and returns how many seconds to wait: longer after each one in a row.
+
+        Raises:
+          RedisRefusedError: if waiting does not help.
+        """
+        if not _is_outage(error):
+            raise RedisRefusedError(f"Redis refused the client: {error}") from error
+        if self._retry_sec == _RETRY_SEC[0]:
+            _logger.warning("%s: %s", self._consequence, error)
+        wait_sec = self._retry_sec
+        self._retry_sec = min(2.0 * wait_sec, _RETRY_SEC[1])
+        return wait_sec
+
+    def end(self) -> None:
+        """Notes that a call was answered."""
+        self._retry_sec = _RETRY_SEC[0]
 
 
 def connect(config: RedisConfig) -> redis.Redis:
@@ -104,9 +130,16 @@ def refusals_named(redis_url: str) -> Iterator[None]:
         ) from error
 
 
+def _is_outage(error: redis.RedisError) -> bool:
+    """Returns whether waiting helps: the server is away, starting, or out of memory or disk."""
+    if isinstance(error, REFUSALS):
+        return False
+    return isinstance(error, _OUTAGES) or any(code in str(error) for code in _OUTAGE_CODES)
+
+
 def _read_password(config: RedisConfig) -> str | None:
     if config.password_file is None:
-        return os.environ.get(PASSWORD_VARIABLE)
+        return os.environ.get(PASSWORD_VARIABLE) or None
     try:
         lines = Path(config.password_file).read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,7 @@
 """The receiving end of the reference stream."""
 
 import dataclasses
+import itertools
 import logging
 import os
 import socket
@@ -10,20 +11,16 @@ from typing import Any
 
 import redis
 
-from distill_rl.storage.edge_config import EdgeKeys, StreamConfig
+from distill_rl.checks import check_at_least_one
+from distill_rl.storage.edge_config import StreamConfig
 from distill_rl.storage.framing import WireError
-from distill_rl.storage.redis_client import RedisRefusedError, is_outage
-from distill_rl.storage.reference_producer import MESSAGE_FIELD
+from distill_rl.storage.redis_client import Outages
+from distill_rl.storage.reference_stream import MESSAGE_FIELD, Entry, ReferenceStream
 from distill_rl.storage.reference_wire import ReferenceBatch, decode_batch
 from distill_rl.storage.sequence_ledger import SequenceLedger
 from distill_rl.types import ReferenceSet
 
-_GROUP = "learners"
-_MAX_DEAD_BYTES = 64 * 1024
-_RETRY_SEC = (0.1, 5.0)  # first and longest wait
-_MAX_CLAIMED = 32
-
-_Entry = tuple[bytes, dict[bytes, bytes] | None]
+_MAX_ACTORS = 20_000  # whose drops are remembered
 
 _logger = logging.getLogger(__name__)
 
@@ -94,10 +91,10 @@ class ReferenceConsumer:
         check_fn: Callable[[ReferenceSet], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ):
-        """Prepares reading; the group is made when it is first needed.
+        """Prepares reading.
 
         Args:
-          client: of the server, from `connect`.
+          client: of the server, from `connect`; owned by the consumer from now on.
           name: of the run.
           config: sizes and waits.
           check_fn: raises `ValueError` for sets that the learner has no use for.
@@ -105,18 +102,18 @@ class ReferenceConsumer:
         """
         self.statistics = ConsumerStatistics()
         self.ledger = SequenceLedger()
-        self._client, self._keys = client, EdgeKeys.of(name)
+        self._client = client
+        self._stream = ReferenceStream(client, name, f"{socket.gethostname()}-{os.getpid()}-{id(self):x}")
         self._config = config or StreamConfig()
         self._check_fn = check_fn
         self._clock = clock
         self.last_message_sec = clock()
-        self._consumer = f"{socket.gethostname()}-{os.getpid()}-{id(self):x}"
         self._in_flight: dict[bytes, tuple[str, int]] = {}
         self._done: set[bytes] = set()  # to be removed from the stream
-        self._dropped_sets: dict[str, int] = {}
-        self._next_claim_sec = clock()
+        self._dropped_sets: dict[str, int] = {}  # by actor, as it said last
+        self._next_take_over_sec = clock()
         self._next_try_sec = clock()
-        self._retry_sec = _RETRY_SEC[0]
+        self._outages = Outages("Redis gives no reference sets, the learner goes on")
 
     def read(self, max_messages: int, block_sec: float = 0.0) -> list[Delivery]:
         """Returns new messages, at most `max_messages`.
@@ -126,15 +123,18 @@ class ReferenceConsumer:
           block_sec: how long to wait for the first one; below the client's timeout of 5 s.
 
         Raises:
+          ValueError: if `max_messages` is below 1.
           RedisRefusedError: if Redis turned the client away.
         """
-        if self._clock() < self._next_try_sec:
-            time.sleep(min(block_sec, self._next_try_sec - self._clock()))
+        check_at_least_one("max_messages", max_messages)
+        rest_sec = self._next_try_sec - self._clock()
+        if rest_sec > 0.0:
+            time.sleep(min(block_sec, rest_sec))
             return []
         deliveries: list[Delivery] = []
         try:
             self._read_into(deliveries, max_messages, block_sec)
-            self._retry_sec = _RETRY_SEC[0]
+            self._outages.end()
         except redis.RedisError as error:
             self._note_outage(error)
         return deliveries
@@ -143,6 +143,9 @@ class ReferenceConsumer:
         """Notes that the learner has what some messages held; they never come again.
 
         While Redis is away they stay in the stream for a while, to be removed later.
+
+        Raises:
+          RedisRefusedError: if Redis turned the client away.
         """
         for delivery in deliveries:
             self._in_flight.pop(delivery.entry_id, None)
@@ -165,146 +168,93 @@ class ReferenceConsumer:
 
     def get_state(self) -> dict[str, Any]:
         """Returns what is known of the messages that were acknowledged."""
-        return {"ledger": self.ledger.get_state(), "statistics": dataclasses.asdict(self.statistics)}
+        return {
+            "ledger": self.ledger.get_state(),
+            "statistics": dataclasses.asdict(self.statistics),
+            "dropped_sets": dict(self._dropped_sets),
+        }
 
     def set_state(self, state: dict[str, Any]) -> None:
         """Restores what `get_state` returned, and forgets what was not acknowledged."""
         self.release()
         self.ledger.set_state(state["ledger"])
         self.statistics = ConsumerStatistics(**state["statistics"])
+        self._dropped_sets = dict(state["dropped_sets"])
 
     def _read_into(self, deliveries: list[Delivery], max_messages: int, block_sec: float) -> None:
         """Appends what is read to `deliveries`: should Redis go away halfway, that much has come."""
         self._remove_done()
-        entries: list[_Entry] = []
-        if self._clock() >= self._next_claim_sec:
-            entries = self._claim(max_messages)
-            if len(entries) < min(max_messages, _MAX_CLAIMED):
-                self._next_claim_sec = self._clock() + 0.5 * self._config.claim_idle_sec
-        if not entries:
-            entries = self._read_new(max_messages, block_sec)
+        entries = self._take_over(max_messages) or self._stream.read(max_messages, block_sec)
         for entry in entries:
-            if (delivery := self._open(*entry)) is not None:
+            if (delivery := self._open(entry)) is not None:
                 deliveries.append(delivery)
         self._remove_done()
-        self.statistics.num_outstanding = int(self._client.xlen(self._keys.references))
+        self.statistics.num_outstanding = len(self._stream)
 
-    def _read_new(self, max_messages: int, block_sec: float) -> list[_Entry]:
-        for _ in range(2):
-            try:
-                answer: Any = self._client.xreadgroup(
-                    _GROUP,
-                    self._consumer,
-                    {self._keys.references: ">"},
-                    count=max_messages,
-                    block=max(1, int(1000 * block_sec)) if block_sec > 0.0 else None,
-                )
-                streams = answer.values() if isinstance(answer, dict) else [item[1] for item in answer or []]
-                return [entry for entries in streams for entry in entries]
-            except redis.ResponseError as error:
-                if "NOGROUP" not in str(error):
-                    raise
-                self._make_group()
-        return []
-
-    def _make_group(self) -> None:
-        """Makes the stream and its group, which begins with the oldest message."""
-        try:
-            self._client.xgroup_create(self._keys.references, _GROUP, id="0", mkstream=True)
-        except redis.ResponseError as error:
-            if "BUSYGROUP" not in str(error):  # somebody else made it in the meantime
-                raise
-
-    def _claim(self, max_messages: int) -> list[_Entry]:
-        """Takes over what another consumer read long ago and never acknowledged."""
-        try:
-            answer: Any = self._client.xautoclaim(
-                self._keys.references,
-                _GROUP,
-                self._consumer,
-                min_idle_time=int(1000 * self._config.claim_idle_sec),
-                count=min(max_messages, _MAX_CLAIMED),
-            )
-        except redis.ResponseError as error:
-            if "NOGROUP" not in str(error):
-                raise
+    def _take_over(self, max_messages: int) -> list[Entry]:
+        """Returns what another consumer read long ago and never acknowledged."""
+        if self._clock() < self._next_take_over_sec:
             return []
-        entries = [
-            (entry_id, fields)
-            for entry_id, fields in answer[1]
-            if entry_id is not None and fields is not None and entry_id not in self._in_flight
-        ]
+        entries = self._stream.take_over(max_messages, self._config.claim_idle_sec, self._in_flight)
+        if not entries:
+            self._next_take_over_sec = self._clock() + 0.5 * self._config.claim_idle_sec
         self.statistics.num_claimed += len(entries)
-        return [entry for entry in entries if not self._is_handed_out_too_often(*entry)]
+        for entry in entries:
+            if self._kills_its_readers(entry):
+                self._put_aside(entry, f"handed out {entry.num_deliveries} times and never acknowledged")
+        return [entry for entry in entries if not self._kills_its_readers(entry)]
 
-    def _is_handed_out_too_often(self, entry_id: bytes, fields: dict[bytes, bytes]) -> bool:
-        """Puts a message aside that, it seems, kills whoever reads it."""
-        pending: Any = self._client.xpending_range(
-            self._keys.references, _GROUP, min=entry_id, max=entry_id, count=1
-        )
-        times = pending[0]["times_delivered"] if pending else 0
-        if times <= self._config.max_deliveries:
-            return False
-        self._put_aside(entry_id, fields, f"handed out {times} times and never acknowledged")
-        return True
+    def _kills_its_readers(self, entry: Entry) -> bool:
+        return entry.num_deliveries >= self._config.max_deliveries
 
-    def _open(self, entry_id: bytes, fields: dict[bytes, bytes] | None) -> Delivery | None:
+    def _open(self, entry: Entry) -> Delivery | None:
         """Decodes a message; None for one that is refused or has come before."""
         try:
-            if not fields or set(fields) != {MESSAGE_FIELD}:
-                names = [name[:20] for name in fields or ()]
-                raise WireError(f"an entry must have the field {MESSAGE_FIELD!r} alone, got {names[:5]}")
-            message = fields[MESSAGE_FIELD]
+            if set(entry.fields) != {MESSAGE_FIELD}:
+                names = [name[:20] for name in itertools.islice(entry.fields, 5)]
+                raise WireError(f"an entry must have the field {MESSAGE_FIELD!r} alone, got {names}")
+            message = entry.fields[MESSAGE_FIELD]
             batch = decode_batch(message, self._config.max_message_bytes)
             if self._check_fn is not None:
                 for collected in batch.collected:
                     self._check_fn(collected.reference_set)
         except ValueError as error:
-            self._put_aside(entry_id, fields or {}, str(error))
+            self._put_aside(entry, str(error))
             return None
         key = batch.actor_id, batch.sequence
         if not self.ledger.is_new(*key) or key in self._in_flight.values():
             self.statistics.num_duplicates += 1
-            self._done.add(entry_id)
+            self._done.add(entry.entry_id)
             return None
-        self._in_flight[entry_id] = key
+        self._in_flight[entry.entry_id] = key
         self.last_message_sec = self._clock()
         self.statistics.num_messages += 1
         self.statistics.num_bytes += len(message)
         self.statistics.num_sets += sum(len(collected.reference_set) for collected in batch.collected)
+        self._count_dropped_sets(batch)
+        return Delivery(entry.entry_id, batch)
+
+    def _count_dropped_sets(self, batch: ReferenceBatch) -> None:
+        """Adds what an actor gave up since its last message."""
         newly_dropped = batch.num_dropped_sets - self._dropped_sets.get(batch.actor_id, 0)
         if newly_dropped > 0:
+            self._dropped_sets.pop(batch.actor_id, None)  # the longest silent stand first
             self._dropped_sets[batch.actor_id] = batch.num_dropped_sets
             self.statistics.num_dropped_sets += newly_dropped
-        return Delivery(entry_id, batch)
+        if len(self._dropped_sets) > _MAX_ACTORS:
+            del self._dropped_sets[next(iter(self._dropped_sets))]
 
-    def _put_aside(self, entry_id: bytes, fields: dict[bytes, bytes], reason: str) -> None:
-        """Moves a message to the dead letters, shortened."""
-        _logger.warning("message %s is refused: %s", entry_id.decode(), reason)
-        content = b" ".join(fields.values())
-        letter: dict[Any, Any] = {
-            "reason": reason,
-            "entry": entry_id,
-            "num_bytes": len(content),
-            "content": content[:_MAX_DEAD_BYTES],
-        }
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.xadd(self._keys.dead_letters, letter, maxlen=self._config.max_dead_letters, approximate=True)
-        pipeline.xack(self._keys.references, _GROUP, entry_id)
-        pipeline.xdel(self._keys.references, entry_id)
-        pipeline.execute()
+    def _put_aside(self, entry: Entry, reason: str) -> None:
+        _logger.warning("message %s is refused: %s", entry.entry_id.decode(), reason)
+        self._stream.put_aside(entry, reason, self._config.max_dead_letters)
         self.statistics.num_dead_letters += 1
 
     def _remove_done(self) -> None:
         """Acknowledges to Redis, and removes from the stream, what was acknowledged here."""
-        if not self._done:
-            return
-        done = list(self._done)
-        pipeline = self._client.pipeline(transaction=True)
-        pipeline.xack(self._keys.references, _GROUP, *done)
-        pipeline.xdel(self._keys.references, *done)
-        pipeline.execute()
-        self._done.difference_update(done)
+        if self._done:
+            done = list(self._done)
+            self._stream.remove(done)
+            self._done.difference_update(done)
 
     def _note_outage(self, error: redis.RedisError) -> None:
         """Puts the next try off.
@@ -312,10 +262,5 @@ class ReferenceConsumer:
         Raises:
           RedisRefusedError: if waiting does not help.
         """
-        if not is_outage(error):
-            raise RedisRefusedError(f"Redis refused the client: {error}") from error
-        if self._retry_sec == _RETRY_SEC[0]:
-            _logger.warning("Redis gives no reference sets, the learner goes on: %s", error)
+        self._next_try_sec = self._clock() + self._outages.note(error)
         self.statistics.num_outages += 1
-        self._next_try_sec = self._clock() + self._retry_sec
-        self._retry_sec = min(2.0 * self._retry_sec, _RETRY_SEC[1])

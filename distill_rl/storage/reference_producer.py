@@ -2,7 +2,6 @@
 
 import collections
 import dataclasses
-import logging
 import socket
 import threading
 import time
@@ -12,17 +11,13 @@ import redis
 
 from distill_rl.collected import Collected
 from distill_rl.storage.edge_config import EdgeKeys, StreamConfig
-from distill_rl.storage.redis_client import RedisRefusedError, is_outage
+from distill_rl.storage.redis_client import Outages
+from distill_rl.storage.reference_stream import MESSAGE_FIELD
 from distill_rl.storage.reference_wire import ReferenceBatch, encode_batch, payload_bytes
 
-MESSAGE_FIELD = b"m"
-"""Name of the one field of a stream entry."""
-
 _MAX_PIPELINE_BYTES = 4 * 2**20
+_MAX_FRAGMENTS = 256  # in a message, whose header describes each
 _POLL_SEC = 0.01
-_RETRY_SEC = (0.05, 2.0)  # first and longest wait
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -95,7 +90,7 @@ class ReferenceProducer:
         self._messages: collections.deque[_Message] = collections.deque()
         self._sequence = 0
         self._is_closed = False
-        self._refusal: Exception | None = None
+        self._failure: Exception | None = None  # that ended the thread
         self._thread = threading.Thread(target=self._run, name="reference-producer", daemon=True)
         self._thread.start()
 
@@ -119,10 +114,10 @@ class ReferenceProducer:
         with self._changed:
             self.statistics.num_sets += num_sets
             has_room = self._changed.wait_for(
-                lambda: self._refusal or self._is_closed or not self._is_full(), self._config.max_block_sec
+                lambda: self._failure or self._is_closed or not self._is_full(), self._config.max_block_sec
             )
-            if self._refusal is not None:
-                raise self._refusal
+            if self._failure is not None:
+                raise self._failure
             if not has_room or self._is_closed:
                 self.statistics.num_dropped_sets += num_sets
                 return False
@@ -130,7 +125,9 @@ class ReferenceProducer:
                 self._collected_since = time.monotonic()
             self._collected.append(collected)
             self._collected_bytes += num_bytes
-            if self._collected_bytes >= min(self._config.batch_bytes, self._config.max_message_bytes // 2):
+            # A message takes a fragment of half its size, a quarter from before, and their header.
+            enough_bytes = min(self._config.batch_bytes, self._config.max_message_bytes // 4)
+            if self._collected_bytes >= enough_bytes or len(self._collected) == _MAX_FRAGMENTS:
                 self._close_batch()
             self._changed.notify_all()
             return True
@@ -142,9 +139,9 @@ class ReferenceProducer:
           RedisRefusedError: if Redis turned the client away.
         """
         with self._changed:
-            has_room = self._changed.wait_for(lambda: self._refusal or not self._is_full(), timeout_sec)
-            if self._refusal is not None:
-                raise self._refusal
+            has_room = self._changed.wait_for(lambda: self._failure or not self._is_full(), timeout_sec)
+            if self._failure is not None:
+                raise self._failure
             return bool(has_room)
 
     def flush(self, timeout_sec: float) -> bool:
@@ -153,18 +150,26 @@ class ReferenceProducer:
             if self._collected:
                 self._close_batch()
                 self._changed.notify_all()
-            return self._changed.wait_for(lambda: not self._messages or bool(self._refusal), timeout_sec)
+            self._changed.wait_for(lambda: self._failure or not self._messages, timeout_sec)
+            return not self._messages
 
     def close(self, timeout_sec: float = 10.0) -> None:
-        """Sends what waits, and stops; what is not acknowledged in time is given up, and counted."""
+        """Sends what waits, and stops; what is not acknowledged in time is given up, and counted.
+
+        Takes longer than `timeout_sec` by what an answer of Redis may take.
+        """
         self.flush(timeout_sec)
         with self._changed:
             self._is_closed = True
             self._changed.notify_all()
-        self._thread.join(timeout_sec)
-        self.statistics.num_dropped_sets += sum(message.num_sets for message in self._messages)
-        self._messages.clear()
+        self._thread.join()
         self._client.close()
+        with self._changed:
+            left = sum(message.num_sets for message in self._messages)
+            left += sum(len(collected.reference_set) for collected in self._collected)
+            self.statistics.num_dropped_sets += left
+            self._messages.clear()
+            self._collected.clear()
 
     def _is_full(self) -> bool:
         return len(self._messages) >= self._config.max_buffered_batches
@@ -180,29 +185,24 @@ class ReferenceProducer:
         self._collected, self._collected_bytes = [], 0
 
     def _run(self) -> None:
-        """Sends until the producer is closed or turned away."""
-        retry_sec = _RETRY_SEC[0]
-        while True:
-            messages = self._await_messages()
-            if not messages:
-                return
+        """Sends until the producer is closed, or cannot go on: whoever hands in is told."""
+        try:
+            self._send_until_closed()
+        except Exception as error:  # noqa: BLE001 (a thread has nobody else to tell)
+            with self._changed:
+                self._failure = error
+                self._changed.notify_all()
+
+    def _send_until_closed(self) -> None:
+        outages = Outages("Redis takes no reference sets, they wait")
+        while messages := self._await_messages():
             try:
-                is_progress = self._send(messages)
+                self._send(messages)
+                outages.end()
             except redis.RedisError as error:
-                if not is_outage(error):
-                    with self._changed:
-                        self._refusal = RedisRefusedError(f"Redis refused the client: {error}")
-                        self._changed.notify_all()
-                    return
-                if retry_sec == _RETRY_SEC[0]:
-                    _logger.warning("Redis takes no reference sets, they wait: %s", error)
+                retry_sec = outages.note(error)
                 self.statistics.num_outages += 1
-                is_progress = False
-            if is_progress:
-                retry_sec = _RETRY_SEC[0]
-            else:
                 self._sleep(retry_sec)
-                retry_sec = min(2.0 * retry_sec, _RETRY_SEC[1])
 
     def _await_messages(self) -> list[_Message]:
         """Returns the next messages to send; none when closed."""
@@ -226,14 +226,13 @@ class ReferenceProducer:
                     break
             return messages
 
-    def _send(self, messages: list[_Message]) -> bool:
-        """Sends as many messages as there is room for, in order; returns whether any was acknowledged."""
+    def _send(self, messages: list[_Message]) -> None:
+        """Sends as many messages as there is room for, in order, and notes which were acknowledged."""
         room = self._await_room()
         pipeline = self._client.pipeline(transaction=False)
         for message in messages[:room]:
             pipeline.xadd(self._keys.references, {MESSAGE_FIELD: message.content})
-        pipeline.xlen(self._keys.references)
-        *answers, num_outstanding = pipeline.execute(raise_on_error=False)
+        answers = pipeline.execute(raise_on_error=False)
         errors = [answer for answer in answers if isinstance(answer, redis.RedisError)]
         num_taken = answers.index(errors[0]) if errors else len(answers)
         with self._changed:
@@ -242,24 +241,21 @@ class ReferenceProducer:
                 self.statistics.num_sent_messages += 1
                 self.statistics.num_sent_bytes += len(message.content)
                 self.statistics.num_sent_sets += message.num_sets
-            if isinstance(num_outstanding, int):
-                self.statistics.num_outstanding = num_outstanding
             self._changed.notify_all()
         if errors:
             raise errors[0]
-        return num_taken > 0
 
     def _await_room(self) -> int:
         """Waits until Redis holds fewer messages than are allowed, and returns how many more it may hold."""
-        start_sec = time.monotonic()
-        outstanding = self.statistics.num_outstanding
-        while outstanding >= self._config.max_outstanding and not self._is_closed:
-            self._sleep(_POLL_SEC)
-            outstanding = int(self._client.xlen(self._keys.references))
-            self.statistics.num_outstanding = outstanding
-            self.statistics.blocked_sec += time.monotonic() - start_sec
+        while not self._is_closed:
+            self.statistics.num_outstanding = int(self._client.xlen(self._keys.references))
+            room = self._config.max_outstanding - self.statistics.num_outstanding
+            if room > 0:
+                return room
             start_sec = time.monotonic()
-        return max(0, self._config.max_outstanding - outstanding)
+            self._sleep(_POLL_SEC)
+            self.statistics.blocked_sec += time.monotonic() - start_sec
+        return 0
 
     def _sleep(self, duration_sec: float) -> None:
         """Sleeps, but not after `close`."""

@@ -9,7 +9,8 @@ from edge_samples import make_collected
 
 from distill_rl.storage.edge_config import EdgeKeys, PublicationConfig, RedisConfig, StreamConfig
 from distill_rl.storage.local_redis import LocalRedis, find_redis_server
-from distill_rl.storage.policy_publication import PolicyPublisher, PolicySubscriber
+from distill_rl.storage.policy_publisher import PolicyPublisher
+from distill_rl.storage.policy_subscriber import PolicySubscriber
 from distill_rl.storage.redis_client import (
     PASSWORD_VARIABLE,
     RedisRefusedError,
@@ -142,7 +143,7 @@ def test_wrong_rights_stop_producer_consumer_and_publisher(server, secrets):
     with pytest.raises(RedisRefusedError, match="refused the client"):
         consumer.read(4)
     publisher = PolicyPublisher(_connect(server, secrets, "actor"), "run", _PUBLICATION)
-    with pytest.raises(RedisRefusedError, match="refused a policy"):
+    with pytest.raises(RedisRefusedError, match="Redis refused the client"):
         publisher.offer(1, lambda: b"policy")
     other = PolicySubscriber(_connect(server, secrets, "robot"), "other", bytes.decode, _PUBLICATION)
     with pytest.raises(RedisRefusedError, match="refused the client"):

@@ -1,12 +1,16 @@
 """Publication of policies, over a real server."""
 
+import dataclasses
 import time
 
 import pytest
+import redis
+from redis.client import Pipeline
 
 from distill_rl.storage.edge_config import EdgeKeys, PublicationConfig, RedisConfig
 from distill_rl.storage.local_redis import LocalRedis
-from distill_rl.storage.policy_publication import PolicyPublisher, PolicySubscriber
+from distill_rl.storage.policy_publisher import PolicyPublisher
+from distill_rl.storage.policy_subscriber import PolicySubscriber
 from distill_rl.storage.redis_client import connect
 
 _KEYS = EdgeKeys.of("run")
@@ -142,6 +146,46 @@ def test_outage_is_waited_out(tmp_path):
         _wait_for(is_new)
         publisher.close()
         subscriber.close()
+
+
+def test_policy_after_a_lost_answer_is_followed(local_redis, monkeypatch):
+    """A publication that arrived, though its answer did not, is another one than the next try's."""
+    publisher = _publisher(local_redis, dataclasses.replace(_CONFIG, num_kept_policies=1))
+    subscriber, execute = _subscriber(local_redis), Pipeline.execute
+
+    def lose_the_answer(pipeline):
+        execute(pipeline)
+        raise redis.TimeoutError
+
+    monkeypatch.setattr(Pipeline, "execute", lose_the_answer)
+    _offer(publisher, 1)
+    assert subscriber.wait(5.0).policy == "policy 1"
+    assert publisher.num_outages == 1
+    monkeypatch.undo()
+    publisher._next_sec = 0.0
+    _offer(publisher, 2)
+    assert publisher.num_published == 1
+    _wait_for(lambda: subscriber.newest.policy == "policy 2")
+    assert _kept(local_redis) == {b"policy 2"}
+    publisher.close()
+    subscriber.close()
+
+
+def test_subscriber_that_cannot_go_on_tells_whoever_asks(local_redis):
+    """Nobody acts for ever with an old policy, unaware that no newer one will come."""
+
+    def decode(message):
+        raise ZeroDivisionError(message.decode())
+
+    publisher = _publisher(local_redis)
+    subscriber = PolicySubscriber(connect(RedisConfig(local_redis.url)), "run", decode, _CONFIG)
+    _offer(publisher, 1)
+    with pytest.raises(ZeroDivisionError, match="policy 1"):
+        subscriber.wait(10.0)
+    with pytest.raises(ZeroDivisionError, match="policy 1"):
+        _ = subscriber.newest
+    subscriber.close()
+    publisher.close()
 
 
 def test_too_large_a_policy_is_an_error(local_redis):

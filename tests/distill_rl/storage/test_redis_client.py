@@ -5,11 +5,14 @@ import subprocess
 import sys
 
 import pytest
+import redis
+from redis.exceptions import NoPermissionError
 
 from distill_rl.storage.edge_config import PublicationConfig, RedisConfig, StreamConfig
 from distill_rl.storage.local_redis import LocalRedis
 from distill_rl.storage.redis_client import (
     PASSWORD_VARIABLE,
+    Outages,
     RedisRefusedError,
     RedisUnreachableError,
     connect,
@@ -77,6 +80,43 @@ def test_server_that_cannot_start_tells_why(tmp_path):
     """A wrong setting of a local server is shown as the server tells it."""
     with pytest.raises(RuntimeError, match="redis-server did not start"):
         LocalRedis(tmp_path, {"no-such-setting": "1"}).start()
+
+
+def test_outages_are_told_once_and_waited_out(caplog):
+    """Longer after each failure in a row; an answer ends the row."""
+    outages, error = Outages("no policies"), redis.ConnectionError("gone")
+    assert [outages.note(error) for _ in range(8)] == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
+    assert caplog.messages == ["no policies: gone"]
+    outages.end()
+    assert outages.note(error) == 0.1
+    assert len(caplog.messages) == 2
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.TimeoutError("slow"),
+        redis.exceptions.BusyLoadingError("starts"),
+        redis.OutOfMemoryError("full"),
+        redis.ReadOnlyError("a replica"),
+        redis.ResponseError("Command # 1 of pipeline caused error: MISCONF no disk"),
+        redis.ResponseError("UNBLOCKED force unblock from blocking operation, instance state changed"),
+        redis.ResponseError("NOREPLICAS Not enough good replicas to write."),
+    ],
+)
+def test_what_may_pass_is_waited_out(error):
+    """A server that comes back, gets room, or is succeeded by another."""
+    assert Outages("").note(error) > 0.0
+
+
+@pytest.mark.parametrize(
+    "error",
+    [redis.AuthenticationError("wrong"), NoPermissionError("no right"), redis.ResponseError("WRONGTYPE")],
+)
+def test_what_does_not_pass_is_an_error(error):
+    """Waiting would not help."""
+    with pytest.raises(RedisRefusedError, match="Redis refused the client"):
+        Outages("").note(error)
 
 
 def test_pure_parts_do_not_need_redis():

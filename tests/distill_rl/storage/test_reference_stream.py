@@ -9,9 +9,10 @@ from edge_samples import assert_same, make_collected
 
 from distill_rl.storage.edge_config import EdgeKeys, RedisConfig, StreamConfig
 from distill_rl.storage.local_redis import LocalRedis
-from distill_rl.storage.redis_client import connect
+from distill_rl.storage.redis_client import RedisRefusedError, connect
 from distill_rl.storage.reference_consumer import ReferenceConsumer
-from distill_rl.storage.reference_producer import MESSAGE_FIELD, ReferenceProducer
+from distill_rl.storage.reference_producer import ReferenceProducer
+from distill_rl.storage.reference_stream import MESSAGE_FIELD
 from distill_rl.storage.reference_wire import ReferenceBatch, encode_batch
 
 _KEYS = EdgeKeys.of("run")
@@ -122,6 +123,20 @@ def test_own_messages_are_not_claimed_while_the_learner_works(local_redis):
     assert [d.batch.sequence for d in _read_until(consumer, 1)] == [d.batch.sequence for d in deliveries]
 
 
+def test_long_work_is_no_failed_delivery(local_redis):
+    """A message that a slow learner held for long, reading on, comes to its successor all the same."""
+    config = StreamConfig(claim_idle_sec=0.05, max_deliveries=2)
+    first = ReferenceConsumer(_connect(local_redis), "run", config)
+    _send(_connect(local_redis), 0)
+    assert _read_until(first, 1)
+    for _ in range(5):
+        time.sleep(0.06)
+        assert first.read(16) == []
+    second = ReferenceConsumer(_connect(local_redis), "run", config)
+    assert [delivery.batch.sequence for delivery in _read_until(second, 1)] == [0]
+    assert second.statistics.num_dead_letters == 0
+
+
 def test_message_that_kills_its_readers_is_put_aside(local_redis):
     """A message handed out too often becomes a dead letter, and is not decoded again."""
     client = _connect(local_redis)
@@ -134,7 +149,7 @@ def test_message_that_kills_its_readers_is_put_aside(local_redis):
     assert consumer.read(16) == []
     assert consumer.statistics.num_dead_letters == 1
     (_, letter) = client.xrange(_KEYS.dead_letters)[0]
-    assert letter[b"reason"] == b"handed out 3 times and never acknowledged"
+    assert letter[b"reason"] == b"handed out 2 times and never acknowledged"
 
 
 def test_thousand_mutated_messages_are_put_aside(local_redis):
@@ -228,6 +243,78 @@ def test_full_buffer_drops_and_tells(local_redis):
     assert consumer.statistics.num_dropped_sets == num_dropped
     assert consumer.ledger.num_missing == 0
     producer.close()
+
+
+def test_what_was_dropped_before_a_resume_is_counted_once(local_redis):
+    """Actors tell how much they gave up in all; whoever resumes knows how much of that was counted."""
+    client = _connect(local_redis)
+    consumers = [ReferenceConsumer(_connect(local_redis), "run", _SMALL) for _ in range(2)]
+    for sequence, (consumer, num_dropped) in enumerate(zip(consumers, (7, 9))):
+        batch = ReferenceBatch("a", sequence, (make_collected(2),), num_dropped)
+        client.xadd(_KEYS.references, {MESSAGE_FIELD: encode_batch(batch)})
+        consumer.acknowledge(_read_until(consumer, 1))
+        assert consumer.statistics.num_dropped_sets == num_dropped
+        consumers[1].set_state(consumer.get_state())
+
+
+def test_new_producer_looks_before_it_sends(local_redis):
+    """An actor that starts while the stream is full waits, like those that filled it."""
+    client, config = _connect(local_redis), StreamConfig(batch_bytes=1, max_outstanding=3)
+    for sequence in range(3):
+        _send(client, sequence)
+    producer = ReferenceProducer(_connect(local_redis), "run", config)
+    producer.put(make_collected(2))
+    assert not producer.flush(0.3)
+    assert client.xlen(_KEYS.references) == 3
+    client.delete(_KEYS.references)
+    assert producer.flush(10.0)
+    producer.close()
+
+
+def test_producer_that_cannot_go_on_tells_whoever_hands_in(local_redis):
+    """A key of another kind is nothing to wait out; what was not sent does not count as sent."""
+    _connect(local_redis).set(_KEYS.references, "not a stream")
+    producer = ReferenceProducer(_connect(local_redis), "run", _SMALL)
+    producer.put(make_collected(3))
+    assert not producer.flush(10.0)
+    with pytest.raises(RedisRefusedError, match="WRONGTYPE"):
+        producer.put(make_collected(2))
+    with pytest.raises(RedisRefusedError, match="WRONGTYPE"):
+        producer.wait_for_room(1.0)
+    producer.close()
+    assert producer.statistics.num_dropped_sets == 3
+
+
+def test_no_message_is_too_large_for_its_reader(local_redis):
+    """Fragments of nearly half a message do not go together: their header would be too much."""
+    config = StreamConfig(batch_bytes=2**20, max_delay_sec=60.0, max_message_bytes=32_000)
+    producer = ReferenceProducer(_connect(local_redis), "run", config)
+    for _ in range(3):
+        producer.put(make_collected(72))  # of 220 bytes a state
+    assert producer.flush(10.0)
+    consumer = ReferenceConsumer(_connect(local_redis), "run", config)
+    _read_until(consumer, producer.statistics.num_sent_messages)
+    assert consumer.statistics.num_sets == 216
+    assert consumer.statistics.num_dead_letters == 0
+    producer.close()
+
+
+def test_fragments_of_a_message_are_bounded(local_redis):
+    """Each takes a place in the header, however small it is."""
+    config = StreamConfig(batch_bytes=2**30, max_delay_sec=60.0)
+    producer = ReferenceProducer(_connect(local_redis), "run", config)
+    collected = make_collected(1)
+    for _ in range(300):
+        producer.put(collected)
+    assert producer.flush(10.0)
+    assert producer.statistics.num_sent_messages == 2
+    producer.close()
+
+
+def test_number_of_messages_is_checked(local_redis):
+    """Redis takes 0 for all."""
+    with pytest.raises(ValueError, match="`max_messages` must be an integer of at least 1, got 0"):
+        ReferenceConsumer(_connect(local_redis), "run").read(0)
 
 
 def test_outage_is_waited_out(tmp_path):

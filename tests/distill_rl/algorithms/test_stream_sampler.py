@@ -1,0 +1,103 @@
+"""Fragments of the stream: a message is acknowledged when the loop has told of all its fragments."""
+
+import pytest
+from edge_samples import make_collected
+
+from distill_rl.algorithms.fragment_gate import FragmentGate
+from distill_rl.algorithms.stream_sampler import STREAM_ACTOR_ID, StreamSampler
+from distill_rl.storage.reference_consumer import ConsumerStatistics, Delivery
+from distill_rl.storage.reference_wire import ReferenceBatch
+
+
+class Consumer:
+    """Has messages of so many fragments each, and notes what is acknowledged."""
+
+    def __init__(self, *sizes):
+        self.statistics = ConsumerStatistics()
+        self.acknowledged = []
+        self.num_released = 0
+        fragment = make_collected()
+        self._waiting = [
+            Delivery(b"%d" % number, ReferenceBatch("a", number, (fragment,) * size))
+            for number, size in enumerate(sizes)
+        ]
+
+    def read(self, max_messages, block_sec):
+        deliveries, self._waiting = self._waiting[:max_messages], self._waiting[max_messages:]
+        return deliveries
+
+    def acknowledge(self, deliveries):
+        self.acknowledged += [delivery.entry_id for delivery in deliveries]
+
+    def release(self):
+        self.num_released += 1
+
+
+def _sampler(*sizes):
+    consumer, gate = Consumer(*sizes), FragmentGate()
+    return StreamSampler(consumer, gate, None, "run"), consumer, gate
+
+
+def test_no_more_fragments_than_there_is_room_for():
+    """Those of a larger message wait; nothing is read without room."""
+    sampler, _, _ = _sampler(3, 1)
+    assert sampler.poll() == []
+    numbers = []
+    for _ in range(3):
+        sampler.request(None, 2)
+        numbers += [[fragment.header.sequence for fragment in sampler.poll()]]
+        assert sampler.poll() == []
+    assert numbers == [[0, 1], [2, 3], []]
+
+
+def test_message_is_acknowledged_with_its_last_fragment():
+    """In whatever order the loop tells of them; once."""
+    sampler, consumer, _ = _sampler(2, 1)
+    sampler.request(None, 3)
+    first, second, third = sampler.poll()
+    sampler.settle([third, first])
+    assert consumer.acknowledged == [b"1"]
+    sampler.settle([second])
+    assert consumer.acknowledged == [b"1", b"0"]
+
+
+def test_gate_accepts_each_fragment_once():
+    """They have numbers of their own, under an id that no env runner has."""
+    sampler, _, gate = _sampler(2)
+    sampler.request(None, 9)
+    for fragment in sampler.poll():
+        header = fragment.header
+        assert header.actor_id == STREAM_ACTOR_ID
+        names = ("actor_id", "sequence", "policy_version", "num_sets")
+        of_header = {name: getattr(header, name) for name in names}
+        assert [gate.accept(**of_header) for _ in range(2)] == [True, False]
+        assert header.num_sets == header.num_env_steps == len(fragment.reference_set) == 4
+
+
+def test_forgotten_messages_are_not_acknowledged():
+    """What waits is given back, to come again."""
+    sampler, consumer, _ = _sampler(2)
+    sampler.request(None, 1)
+    assert len(sampler.poll()) == 1
+    sampler.forget()
+    sampler.request(None, 9)
+    assert sampler.poll() == []
+    assert (consumer.acknowledged, consumer.num_released) == ([], 1)
+
+
+def test_description_names_the_run_and_what_came():
+    """For whoever wonders why nothing happens."""
+    sampler, consumer, _ = _sampler()
+    consumer.statistics.num_dead_letters = 7
+    assert "'run' (0 messages so far, 7 dead letters, Redis away 0 times)" in sampler.describe()
+    assert sampler.pending == []
+
+
+@pytest.mark.parametrize("has_room", [False, True])
+def test_wait_reads_only_into_room(has_room):
+    """What it reads is there at the next look."""
+    sampler, consumer, _ = _sampler(1)
+    sampler.request(None, int(has_room))
+    sampler.wait(0.0)
+    assert len(consumer._waiting) == int(not has_room)
+    assert len(sampler.poll()) == int(has_room)
