@@ -15,7 +15,7 @@ from actors.collection import (
     uniform_behaviour,
 )
 from distill_rl.checks import check_at_least_one
-from distill_rl.cli.collect import Collector, CollectSettings
+from distill_rl.cli.collector import Collector, CollectSettings
 from distill_rl.cli.presets import COLLECT, load_preset
 from distill_rl.cli.progress import ProgressLine
 from distill_rl.cli.recorded_training import check_sections, choose_policies, train_recorded

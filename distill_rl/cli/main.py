@@ -162,8 +162,8 @@ def collect(
 ) -> None:
     """Makes datasets of our own policies, after a training, or of the controller of Maze2d."""
     with told_in_one_line():
-        from distill_rl.cli.collect import ALL, CollectSettings
         from distill_rl.cli.collect import collect as collect_datasets
+        from distill_rl.cli.collector import ALL, CollectSettings
         from distill_rl.cli.progress import ProgressLine
 
         overrides = tuple(word for word in targets if "=" in word)

@@ -9,7 +9,7 @@ import numpy as np
 
 from actors.evaluation import EvaluationResult
 from actors.stepping import step_env
-from distill_rl.cli.experiments.offline_contenders import time_actions
+from distill_rl.cli.experiments.offline_policies import time_actions
 from distill_rl.cli.experiments.offline_spec import CONTEXT_STEPS, OfflineSpec
 from distill_rl.datasets.offline_dataset import OfflineDataset
 from distill_rl.datasets.scores import find_reference

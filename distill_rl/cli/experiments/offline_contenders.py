@@ -1,36 +1,20 @@
 """What learns from a dataset, seen alike; methods of other libraries are in modules of their own."""
 
 import dataclasses
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Protocol
 
-import gymnasium as gym
 import numpy as np
 
-from actors.evaluation import EvaluationResult, evaluate_policy
 from distill_rl.algorithms.offline_config import acting_settings
 from distill_rl.algorithms.options import build_part
+from distill_rl.cli.experiments.offline_policies import OfflinePolicy, StatelessPolicy
 from distill_rl.cli.experiments.offline_spec import OfflineSpec
 from distill_rl.datasets.offline_dataset import OfflineDataset
 from distill_rl.policies.loaded import LoadedPolicy
 from learners.offline.config import LearningConfig
 from learners.offline.trainer import OfflineTrainer
 from learners.offline.transitions import TransitionSampler, observation_statistics
-
-_NUM_TIMED_ACTIONS = 200
-
-
-class OfflinePolicy(Protocol):
-    """Acts."""
-
-    def evaluate(self, envs: list[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
-        """Runs whole episodes."""
-        ...
-
-    def time_action(self) -> float:
-        """Returns cpu-milliseconds of one action for one state."""
-        ...
 
 
 class OfflineContender(Protocol):
@@ -40,7 +24,7 @@ class OfflineContender(Protocol):
         """Makes updates; returns the mean loss of cloning the data, if there is one."""
         ...
 
-    def policy(self, acting: Mapping[str, Any]) -> "OfflinePolicy":
+    def policy(self, acting: Mapping[str, Any]) -> OfflinePolicy:
         """Returns what was learned so far, acting with other settings than those it was specified with."""
         ...
 
@@ -68,35 +52,6 @@ def make_contender(spec: OfflineSpec, dataset: OfflineDataset) -> OfflineContend
 
         return DecisionTransformerOffline(spec, dataset)
     raise ValueError(f"`library` must be distill_rl, rllib or d3rlpy, got {spec.library!r}")
-
-
-class StatelessPolicy:
-    """Acts on observations alone.
-
-    Args:
-      act_fn: observations `[M, O]` to actions `[M, A]`.
-      observation: one, to time an action with. Shape `[1, O]`.
-    """
-
-    def __init__(self, act_fn: Callable[[np.ndarray], np.ndarray], observation: np.ndarray):
-        self._act_fn, self._observation = act_fn, observation
-
-    def evaluate(self, envs: list[gym.Env], num_episodes: int, seed: int) -> EvaluationResult:
-        """Runs whole episodes."""
-        return evaluate_policy(self._act_fn, envs, num_episodes, seed)
-
-    def time_action(self) -> float:
-        """Returns cpu-milliseconds of one action for one state."""
-        return time_actions(lambda: self._act_fn(self._observation))
-
-
-def time_actions(act_fn: Callable[[], Any]) -> float:
-    """Returns the mean cpu-milliseconds of a call, after one that does not count."""
-    act_fn()
-    start = time.process_time()
-    for _ in range(_NUM_TIMED_ACTIONS):
-        act_fn()
-    return 1e3 * (time.process_time() - start) / _NUM_TIMED_ACTIONS
 
 
 class _OwnMethod:
