@@ -1,7 +1,7 @@
 """Checks of arguments, in one line at the entry of public functions."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -68,6 +68,36 @@ def check_at_least_one(name: str, value: int) -> None:
     """
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"`{name}` must be an integer of at least 1, got {value!r}")
+
+
+def check_not_negative(name: str, value: float) -> None:
+    """Checks that a scalar is finite and not negative.
+
+    Raises:
+      ValueError: if it is not.
+    """
+    if not (np.isfinite(value) and value >= 0):
+        raise ValueError(f"`{name}` must not be negative, got {value}")
+
+
+def check_decay(name: str, value: float) -> None:
+    """Checks that the decay of an average lies within [0, 1), below 1 so that the average moves.
+
+    Raises:
+      ValueError: if it does not.
+    """
+    if not 0.0 <= value < 1.0:
+        raise ValueError(f"`{name}` must lie in [0, 1), got {value}")
+
+
+def check_widths(name: str, widths: Sequence[int]) -> None:
+    """Checks the widths of hidden layers: one layer or more, of one unit or more.
+
+    Raises:
+      ValueError: if there is none, or one is not positive.
+    """
+    if not widths or min(widths) < 1:
+        raise ValueError(f"`{name}` must be positive widths, got {widths}")
 
 
 def check_fraction(name: str, value: float) -> None:

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from distill_rl.checks import check_choice, check_positive
+from distill_rl.checks import check_choice, check_decay, check_not_negative, check_positive, check_widths
+from distill_rl.diffusion.schedules import check_noise_levels
 
 OBJECTIVE_NAMES = ("denoising", "consistency", "endpoint", "energy")
 POSTERIOR_NAMES = (
@@ -116,16 +117,12 @@ class DistillationConfig:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < least:
                 raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}")
-        for name in ("sigma_min", "sigma_data", "learning_rate", "grad_clip_norm"):
+        check_noise_levels(self.sigma_min, self.sigma_max)
+        for name in ("sigma_data", "learning_rate", "grad_clip_norm"):
             check_positive(name, getattr(self, name))
-        if not self.sigma_min < self.sigma_max:
-            raise ValueError(f"`sigma_max` must exceed `sigma_min` = {self.sigma_min}, got {self.sigma_max}")
-        if not 0.0 <= self.ema_decay < 1.0:
-            raise ValueError(f"`ema_decay` must lie in [0, 1), got {self.ema_decay}")
+        check_decay("ema_decay", self.ema_decay)
         for name in ("zero_noise_fraction", "replay_priority"):
             if not 0.0 <= getattr(self, name) <= 1.0:
                 raise ValueError(f"`{name}` must lie in [0, 1], got {getattr(self, name)}")
-        if self.value_loss_weight < 0.0:
-            raise ValueError(f"`value_loss_weight` must not be negative, got {self.value_loss_weight}")
-        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
-            raise ValueError(f"`hidden_sizes` must be positive widths, got {self.hidden_sizes}")
+        check_not_negative("value_loss_weight", self.value_loss_weight)
+        check_widths("hidden_sizes", self.hidden_sizes)

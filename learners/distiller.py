@@ -1,6 +1,6 @@
 """The gradient step: reference sets in, better weights out. No Ray."""
 
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import torch
@@ -9,39 +9,21 @@ from torch import Tensor
 from distill_rl.networks.distill_networks import DistillNetworks
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
-from learners.network_trainer import NetworkTrainer
-from learners.objectives import ema_decay_at, make_objective
+from learners.objectives import Objective, ema_decay_at, make_objective
+from learners.policy_trainer import PolicyTrainer
 from learners.posterior import log_effective_sample_size
 
 
-class Distiller(NetworkTrainer[ReferenceSet]):
-    """Takes gradient steps on reference sets, of numpy arrays or torch tensors; see `NetworkTrainer`.
+class Distiller(PolicyTrainer[ReferenceSet, DistillationConfig]):
+    """Takes gradient steps on reference sets, of numpy arrays or torch tensors; see `PolicyTrainer`.
 
     Metrics are `policy_loss` and `value_loss` (or what a subclass has) and `log_effective_sample_size`, the
     mean over states.
-
-    Args:
-      observation_size: `O`.
-      action_size: `A`.
-      config: what to learn and how.
-      seed: of the initial weights and of every later draw.
-      device: where the networks live.
-      average_fn: averages tensors in place over the learners of a group, before anything is decided on.
     """
 
-    def __init__(
-        self,
-        observation_size: int,
-        action_size: int,
-        config: DistillationConfig,
-        seed: int,
-        device: str | torch.device = "cpu",
-        average_fn: Callable[[list[Tensor]], None] | None = None,
-    ):
-        self.config = config
-        self._sizes = (observation_size, action_size)
-        self._objective = make_objective(config)
-        super().__init__(config, seed, device, average_fn)
+    @functools.cached_property
+    def _objective(self) -> Objective:
+        return make_objective(self.config)
 
     def _make_networks(self) -> Any:
         return DistillNetworks(*self._sizes, **self._policy_settings())
@@ -86,9 +68,8 @@ class Distiller(NetworkTrainer[ReferenceSet]):
         log_ess = log_effective_sample_size(batch.log_probs - batch.log_proposals)
         return {"log_effective_sample_size": log_ess.mean()}
 
-    def _average_weights(self) -> None:
-        decay = ema_decay_at(self.config, self.num_updates)
-        torch._foreach_lerp_(self._ema_parameters, self._parameters, 1.0 - decay)
+    def _ema_decay(self) -> float:
+        return ema_decay_at(self.config, self.num_updates)
 
 
 def to_tensors(reference_set: ReferenceSet, device: torch.device) -> ReferenceSet:

@@ -2,6 +2,7 @@
 
 import abc
 import copy
+import dataclasses
 import math
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, TypeVar
@@ -25,6 +26,11 @@ class StepConfig(Protocol):
     @property
     def grad_clip_norm(self) -> float:
         """Largest norm of the gradient of a group of parameters."""
+        ...
+
+    @property
+    def ema_decay(self) -> float:
+        """Decay of the averaged weights."""
         ...
 
     @property
@@ -150,16 +156,26 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
         """Returns the networks, with weights drawn from torch's global generator."""
 
     @abc.abstractmethod
-    def _to_device(self, batch: Batch) -> Batch:
-        """Returns the batch as float32 tensors on the device."""
-
-    @abc.abstractmethod
     def _losses(self, batch: Batch) -> tuple[dict[str, Tensor], dict[str, float]]:
         """Updates the statistics of observations; returns the losses by name, and their weights."""
 
-    @abc.abstractmethod
+    def _to_device(self, batch: Batch) -> Batch:
+        """Returns the batch, a dataclass of arrays, as float32 tensors on the device."""
+        arrays: Any = batch
+        tensors = {
+            field.name: torch.as_tensor(getattr(arrays, field.name), dtype=torch.float32, device=self.device)
+            for field in dataclasses.fields(arrays)
+        }
+        moved: Batch = dataclasses.replace(arrays, **tensors)
+        return moved
+
     def _average_weights(self) -> None:
         """Moves the averaged parameters towards those just stepped."""
+        torch._foreach_lerp_(self._ema_parameters, self._parameters, 1.0 - self._ema_decay())
+
+    def _ema_decay(self) -> float:
+        """Returns the decay of the averaged weights at this update."""
+        return self._step_config.ema_decay
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         """Returns the groups of parameters that Adam steps, with their own settings."""

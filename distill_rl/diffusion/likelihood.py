@@ -27,6 +27,7 @@ from torch import Tensor
 
 from distill_rl.checks import check_choice, check_positive
 from distill_rl.diffusion.samplers import DenoiseFn
+from distill_rl.diffusion.schedules import check_noise_levels
 
 Divergence = Literal["exact", "rademacher", "gaussian"]
 LikelihoodSolver = Literal["heun", "adaptive"]
@@ -74,9 +75,7 @@ def log_density(
     Raises:
       ValueError: if a setting is unknown or out of range.
     """
-    check_positive("sigma_min", sigma_min)
-    if not sigma_min < sigma_max:
-        raise ValueError(f"`sigma_max` must exceed `sigma_min` = {sigma_min}, got {sigma_max}")
+    check_noise_levels(sigma_min, sigma_max)
     check_choice("solver", solver, ("heun", "adaptive"))
     for name, number in (("num_steps", num_steps), ("num_probes", num_probes)):
         if number < 1:

@@ -12,6 +12,18 @@ import torch
 from distill_rl.checks import check_positive
 
 
+def check_noise_levels(sigma_min: float, sigma_max: float) -> None:
+    """Checks the smallest and the largest noise level.
+
+    Raises:
+      ValueError: if one is not positive and finite, or they are not in order.
+    """
+    check_positive("sigma_min", sigma_min)
+    if not sigma_min < sigma_max:
+        raise ValueError(f"`sigma_max` must exceed `sigma_min` = {sigma_min}, got {sigma_max}")
+    check_positive("sigma_max", sigma_max)
+
+
 def karras_sigmas(num_levels: int, sigma_min: float, sigma_max: float, rho: float = 7.0) -> torch.Tensor:
     """Returns a grid of noise levels, descending, dense near `sigma_min`.
 
@@ -32,9 +44,7 @@ def karras_sigmas(num_levels: int, sigma_min: float, sigma_max: float, rho: floa
     """
     if num_levels < 2:
         raise ValueError(f"`num_levels` must be at least 2, got {num_levels}")
-    check_positive("sigma_min", sigma_min)
-    if not sigma_min < sigma_max:
-        raise ValueError(f"`sigma_max` must exceed `sigma_min` = {sigma_min}, got {sigma_max}")
+    check_noise_levels(sigma_min, sigma_max)
     fraction = torch.linspace(0.0, 1.0, num_levels, dtype=torch.float64)
     low, high = sigma_min ** (1.0 / rho), sigma_max ** (1.0 / rho)
     sigmas = (high + fraction * (low - high)) ** rho

@@ -51,12 +51,3 @@ class OfflineNetworks(nn.Module):
     def encode(self, observation: torch.Tensor) -> torch.Tensor:
         """Returns what the policy is conditioned on: the observation itself. Shape `[..., O]`."""
         return observation
-
-    @torch.no_grad()
-    def set_statistics(self, mean: torch.Tensor, var: torch.Tensor, count: int) -> None:
-        """Sets the mean and variance by which every network normalises observations. Shapes `[O]`."""
-        for network in (self.policy, self.critic, self.behaviour):
-            if network is not None:
-                network.normalizer.mean.copy_(mean)
-                network.normalizer.var.copy_(var)
-                network.normalizer.count.fill_(count)

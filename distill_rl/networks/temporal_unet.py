@@ -77,11 +77,6 @@ class TemporalUNet(nn.Module):
             _ConvBlock(sizes[1], sizes[1], kernel_size), nn.Conv1d(sizes[1], feature_size, 1)
         )
 
-    @property
-    def time_factor(self) -> int:
-        """What the number of steps of a trajectory must be a multiple of."""
-        return 2 ** (len(self.level_sizes) - 1)
-
     def forward(
         self, x: torch.Tensor, noise_inputs: Sequence[torch.Tensor], condition: torch.Tensor | None = None
     ) -> torch.Tensor:
@@ -96,10 +91,10 @@ class TemporalUNet(nn.Module):
           Shape `[B, T, D]`.
 
         Raises:
-          ValueError: if `T` is no multiple of `time_factor`, or the number of noise levels is another.
+          ValueError: if `T` is no multiple of what time is divided by, or the number of noise levels is
+            another.
         """
-        if x.shape[1] % self.time_factor:
-            raise ValueError(f"`x` must have a multiple of {self.time_factor} steps, got {x.shape[1]}")
+        check_num_steps("x.shape[1]", x.shape[1], self.level_sizes)
         if len(noise_inputs) != self.num_noise_inputs:
             raise ValueError(
                 f"`noise_inputs` must hold {self.num_noise_inputs} noise levels, got {len(noise_inputs)}"
@@ -130,12 +125,35 @@ def check_unet_sizes(level_sizes: Sequence[int], kernel_size: int, embedding_siz
       ValueError: if there is no level or one is no multiple of 8, the kernel is even, or the embedding is odd
         or below 4.
     """
-    if not level_sizes or any(size < 1 or size % _NUM_GROUPS for size in level_sizes):
-        raise ValueError(f"`level_sizes` must be multiples of {_NUM_GROUPS}, got {tuple(level_sizes)}")
+    check_level_sizes("level_sizes", level_sizes)
     if kernel_size < 1 or kernel_size % 2 == 0:
         raise ValueError(f"`kernel_size` must be odd and positive, got {kernel_size}")
     if embedding_size < 4 or embedding_size % 2:
         raise ValueError(f"`embedding_size` must be even and at least 4, got {embedding_size}")
+
+
+def check_level_sizes(name: str, level_sizes: Sequence[int]) -> None:
+    """Checks the channels of the levels of a `TemporalUNet`.
+
+    Raises:
+      ValueError: if there is no level, or one is no multiple of 8.
+    """
+    if not level_sizes or any(size < 1 or size % _NUM_GROUPS for size in level_sizes):
+        raise ValueError(f"`{name}` must be multiples of {_NUM_GROUPS}, got {tuple(level_sizes)}")
+
+
+def check_num_steps(name: str, num_steps: int, level_sizes: Sequence[int]) -> None:
+    """Checks that trajectories can be halved in time from level to level of a `TemporalUNet`.
+
+    Raises:
+      ValueError: if the number of steps is no multiple of `2^(levels - 1)`.
+    """
+    factor = 2 ** (len(level_sizes) - 1)
+    if num_steps % factor:
+        raise ValueError(
+            f"`{name}` must be a multiple of {factor} for levels of {tuple(level_sizes)} channels, "
+            f"got {num_steps}"
+        )
 
 
 class _TimeConv(nn.Conv1d):

@@ -11,7 +11,7 @@ import dataclasses
 import torch
 from torch import nn
 
-from distill_rl.checks import check_at_least_one, check_fraction, check_positive
+from distill_rl.checks import check_at_least_one, check_fraction, check_positive, check_widths
 from distill_rl.networks.discrete_regression import SymlogHistogram
 from distill_rl.networks.mlp import MLP
 from distill_rl.networks.normalizer import RunningNormalizer
@@ -60,8 +60,7 @@ class WorldModelConfig:
             raise ValueError(
                 f"`latent_size` must be a multiple of group_size = {self.group_size}, got {self.latent_size}"
             )
-        if not self.model_hidden_sizes or min(self.model_hidden_sizes) < 1:
-            raise ValueError(f"`model_hidden_sizes` must be positive widths, got {self.model_hidden_sizes}")
+        check_widths("model_hidden_sizes", self.model_hidden_sizes)
         check_fraction("step_decay", self.step_decay)
         for name in ("consistency_weight", "reward_weight", "action_value_weight"):
             check_positive(name, getattr(self, name))

@@ -12,6 +12,7 @@ from torch import nn
 from distill_rl.checks import check_at_least_one
 from distill_rl.diffusion.multistep import sample_diffusion
 from distill_rl.diffusion.schedules import karras_sigmas
+from distill_rl.networks.temporal_unet import check_num_steps
 from distill_rl.networks.trajectory_networks import ConditionedUNet
 from distill_rl.policies.noise import scaled_noise_fn
 from distill_rl.policies.trajectory import TrajectoryDenoiser, TrajectoryJumper
@@ -105,11 +106,7 @@ class ChunkPolicy(nn.Module, abc.ABC):
             kernel_size=self.kernel_size,
             embedding_size=self.embedding_size,
         )
-        if self.horizon % network.unet.time_factor:
-            raise ValueError(
-                f"`horizon` must be a multiple of {network.unet.time_factor} for {len(self.level_sizes)} "
-                f"levels, got {self.horizon}"
-            )
+        check_num_steps("horizon", self.horizon, self.level_sizes)
         return network
 
     def _draw_noise(

@@ -10,7 +10,7 @@ from distill_rl.checks import check_positive
 from distill_rl.diffusion.likelihood import Divergence, LikelihoodSolver, log_density
 from distill_rl.diffusion.samplers import sample_multistep
 from distill_rl.diffusion.scalings import consistency_scalings
-from distill_rl.diffusion.schedules import karras_sigmas
+from distill_rl.diffusion.schedules import check_noise_levels, karras_sigmas
 from distill_rl.networks.backbones import make_backbone
 from distill_rl.networks.normalizer import RunningNormalizer
 from distill_rl.policies.noise import scaled_noise_fn
@@ -53,10 +53,8 @@ class ConsistencyPolicy(nn.Module):
         backbone: str = "mlp",
     ):
         super().__init__()
-        check_positive("sigma_min", sigma_min)
+        check_noise_levels(sigma_min, sigma_max)
         check_positive("sigma_data", sigma_data)
-        if not sigma_min < sigma_max:
-            raise ValueError(f"`sigma_max` must exceed `sigma_min` = {sigma_min}, got {sigma_max}")
         self.observation_size, self.action_size = observation_size, action_size
         self.hidden_sizes, self.backbone = tuple(hidden_sizes), backbone
         self.sigma_min, self.sigma_max, self.sigma_data = sigma_min, sigma_max, sigma_data

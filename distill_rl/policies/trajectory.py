@@ -12,6 +12,7 @@ from torch import nn
 
 from distill_rl.checks import check_positive
 from distill_rl.diffusion.scalings import edm_scalings
+from distill_rl.diffusion.schedules import check_noise_levels
 from distill_rl.networks.trajectory_networks import ConditionedUNet
 
 _LEVEL_SCALE = 1_000.0
@@ -68,9 +69,7 @@ class TrajectoryJumper(nn.Module):
     ):
         super().__init__()
         check_positive("sigma_data", sigma_data)
-        check_positive("sigma_min", sigma_min)
-        if not sigma_min < sigma_max:
-            raise ValueError(f"`sigma_max` must exceed `sigma_min` = {sigma_min}, got {sigma_max}")
+        check_noise_levels(sigma_min, sigma_max)
         _check_network(network, 2)
         self.network, self.sigma_data = network, sigma_data
         self.sigma_min, self.sigma_max = sigma_min, sigma_max

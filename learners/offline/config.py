@@ -2,7 +2,16 @@
 
 import dataclasses
 
-from distill_rl.checks import check_at_least_one, check_choice, check_fraction, check_positive
+from distill_rl.checks import (
+    check_at_least_one,
+    check_choice,
+    check_decay,
+    check_fraction,
+    check_not_negative,
+    check_positive,
+    check_widths,
+)
+from distill_rl.diffusion.schedules import check_noise_levels
 from distill_rl.networks.backbones import BACKBONES
 from distill_rl.policies.kinds import POLICY_KINDS
 
@@ -142,7 +151,8 @@ class LearningConfig:
                 check_at_least_one(field.name, getattr(self, field.name))
         if self.num_ode_steps < 3:
             raise ValueError(f"`num_ode_steps` must be an integer of at least 3, got {self.num_ode_steps}")
-        positive = ("sigma_min", "sigma_data", "learning_rate", "critic_learning_rate", "grad_clip_norm")
+        check_noise_levels(self.sigma_min, self.sigma_max)
+        positive = ("sigma_data", "learning_rate", "critic_learning_rate", "grad_clip_norm")
         for name in (*positive, "target_kl"):
             check_positive(name, getattr(self, name))
         if self.loss_scale is not None:
@@ -150,15 +160,10 @@ class LearningConfig:
         for name in ("discount", "zero_noise_fraction"):
             check_fraction(name, getattr(self, name))
         for name in ("ema_decay", "critic_ema_decay"):
-            if not 0.0 <= getattr(self, name) < 1.0:
-                raise ValueError(f"`{name}` must lie in [0, 1), got {getattr(self, name)}")
+            check_decay(name, getattr(self, name))
         for name in ("q_weight", "noise_scale"):
-            if not getattr(self, name) >= 0.0:
-                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")
-        if not self.sigma_min < self.sigma_max:
-            raise ValueError(f"`sigma_max` must exceed `sigma_min` = {self.sigma_min}, got {self.sigma_max}")
-        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
-            raise ValueError(f"`hidden_sizes` must be positive widths, got {self.hidden_sizes}")
+            check_not_negative(name, getattr(self, name))
+        check_widths("hidden_sizes", self.hidden_sizes)
 
     def _check_combinations(self) -> None:
         if self.improvement == "references" and self.policy != "consistency":

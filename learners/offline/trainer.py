@@ -1,7 +1,6 @@
 """The gradient step of offline learning: transitions in, better weights out. No Ray."""
 
-import dataclasses
-from collections.abc import Callable
+import functools
 from typing import Any
 
 import numpy as np
@@ -9,9 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from distill_rl.networks.offline_networks import OfflineNetworks
-from learners.network_trainer import NetworkTrainer
 from learners.objectives.endpoint import EndpointObjective
-from learners.offline.behaviour import diffusion_loss, make_behaviour_loss
+from learners.offline.behaviour import BehaviourLoss, diffusion_loss, make_behaviour_loss
 from learners.offline.config import LearningConfig
 from learners.offline.transitions import TransitionBatch
 from learners.offline.values import (
@@ -20,55 +18,34 @@ from learners.offline.values import (
     policy_gradient_loss,
     temporal_difference_targets,
 )
+from learners.policy_trainer import PolicyTrainer
 
 _NUM_REFERENCE_NOISES = 2
 
 
-class OfflineTrainer(NetworkTrainer[TransitionBatch]):
-    """Takes gradient steps on batches of transitions; see `NetworkTrainer`.
+class OfflineTrainer(PolicyTrainer[TransitionBatch, LearningConfig]):
+    """Takes gradient steps on batches of transitions; see `PolicyTrainer`.
 
     Every loss is computed with the weights before the step, and all networks step together.
 
     Metrics are `behaviour_loss`; with a critic also `critic_loss`, `q_value` (mean of its targets), and
     `q_loss` (improvement by gradient) or `policy_loss` (by reference sets, where `behaviour_loss` is that of
     the model of the data).
-
-    Args:
-      observation_size: `O`.
-      action_size: `A`.
-      config: what to learn and how.
-      seed: of the initial weights and of every later draw.
-      device: where the networks live.
-      average_fn: averages tensors in place over the learners of a group, before anything is decided on.
     """
 
-    def __init__(
-        self,
-        observation_size: int,
-        action_size: int,
-        config: LearningConfig,
-        seed: int,
-        device: str | torch.device = "cpu",
-        average_fn: Callable[[list[Tensor]], None] | None = None,
-    ):
-        self.config = config
-        self._sizes = (observation_size, action_size)
-        self._behaviour_loss = make_behaviour_loss(config)
-        self._reference_objective = EndpointObjective(
-            num_noises=_NUM_REFERENCE_NOISES,
-            num_ode_steps=config.num_ode_steps,
-            zero_noise_fraction=config.zero_noise_fraction,
-        )
-        self._q_value = torch.zeros(())
-        super().__init__(config, seed, device, average_fn)
+    _q_value: Tensor
 
-    def set_statistics(self, mean: np.ndarray, var: np.ndarray, count: int) -> None:
-        """Sets the mean and variance by which observations are normalised. Shapes `[O]`."""
-        for networks in (self.online, self.ema):
-            networks.set_statistics(
-                torch.as_tensor(mean, device=self.device), torch.as_tensor(var, device=self.device), count
-            )
-        self._last_good = self._copy_weights()
+    @functools.cached_property
+    def _behaviour_loss(self) -> BehaviourLoss:
+        return make_behaviour_loss(self.config)
+
+    @functools.cached_property
+    def _reference_objective(self) -> EndpointObjective:
+        return EndpointObjective(
+            num_noises=_NUM_REFERENCE_NOISES,
+            num_ode_steps=self.config.num_ode_steps,
+            zero_noise_fraction=self.config.zero_noise_fraction,
+        )
 
     def add_statistics(self, observation: np.ndarray) -> None:
         """Merges observations into the mean and variance by which they are normalised. Shape `[B, O]`."""
@@ -107,13 +84,6 @@ class OfflineTrainer(NetworkTrainer[TransitionBatch]):
             rate = self.config.critic_learning_rate
             groups.append({"params": list(self.online.critic.parameters()), "lr": rate})
         return groups
-
-    def _to_device(self, batch: TransitionBatch) -> TransitionBatch:
-        def to_tensor(array: Any) -> Tensor:
-            return torch.as_tensor(array, dtype=torch.float32, device=self.device)
-
-        fields = {field.name: getattr(batch, field.name) for field in dataclasses.fields(batch)}
-        return TransitionBatch(**{name: to_tensor(array) for name, array in fields.items()})
 
     def _losses(self, batch: TransitionBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         if self.config.improvement == "none":

@@ -2,7 +2,14 @@
 
 import dataclasses
 
-from distill_rl.checks import check_at_least_one, check_choice, check_positive
+from distill_rl.checks import (
+    check_at_least_one,
+    check_choice,
+    check_not_negative,
+    check_positive,
+    check_widths,
+)
+from distill_rl.diffusion.schedules import check_noise_levels
 from distill_rl.policies.rl_module import LIKELIHOOD_NAMES
 from learners.ppo.advantages import ADVANTAGE_WEIGHTS
 
@@ -67,20 +74,17 @@ class ConsistencyPPOConfig:
         check_choice("coupling", self.coupling, COUPLINGS)
         for name in ("consistency_decay_steps", "num_sampling_steps", "num_ode_steps", "num_loss_samples"):
             check_at_least_one(name, getattr(self, name))
-        for name in ("weight_kl", "noise_std", "sigma_min", "sigma_data"):
+        check_noise_levels(self.sigma_min, self.sigma_max)
+        for name in ("weight_kl", "noise_std", "sigma_data"):
             check_positive(name, getattr(self, name))
         if self.num_noise_levels < 2:
             raise ValueError(f"`num_noise_levels` must be at least 2, got {self.num_noise_levels}")
-        if self.consistency_coeff < 0.0:
-            raise ValueError(f"`consistency_coeff` must not be negative, got {self.consistency_coeff}")
-        if not self.sigma_min < self.sigma_max:
-            raise ValueError(f"`sigma_max` must exceed `sigma_min` = {self.sigma_min}, got {self.sigma_max}")
+        check_not_negative("consistency_coeff", self.consistency_coeff)
         if not self.noise_std < self.sigma_max:
             raise ValueError(
                 f"`noise_std` must be below `sigma_max` = {self.sigma_max}, got {self.noise_std}"
             )
-        if not self.hidden_sizes or min(self.hidden_sizes) < 1:
-            raise ValueError(f"`hidden_sizes` must be positive widths, got {self.hidden_sizes}")
+        check_widths("hidden_sizes", self.hidden_sizes)
 
     def consistency_coeff_at(self, num_env_steps: int) -> float:
         """Returns the weight of the consistency loss after so many environment steps."""

@@ -1,9 +1,18 @@
 """Configuration of reward-aware consistency trajectory distillation: teacher, reward model, student."""
 
 import dataclasses
+from typing import Any
 
-from distill_rl.checks import check_at_least_one, check_fraction, check_positive
-from distill_rl.networks.temporal_unet import check_unet_sizes
+from distill_rl.checks import (
+    check_at_least_one,
+    check_decay,
+    check_fraction,
+    check_not_negative,
+    check_positive,
+    check_widths,
+)
+from distill_rl.diffusion.schedules import check_noise_levels
+from distill_rl.networks.temporal_unet import check_num_steps, check_unet_sizes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,29 +69,27 @@ class TrajectoryConfig:
     max_consecutive_skips: int = 10
     """Updates skipped in a row for a non-finite loss before the last good weights come back."""
 
+    @property
+    def unet_settings(self) -> dict[str, Any]:
+        """Arguments of a `TemporalUNet` that follow from the configuration."""
+        return {name: getattr(self, name) for name in ("level_sizes", "kernel_size", "embedding_size")}
+
     def __post_init__(self) -> None:
         for name in ("level_sizes", "reward_hidden_sizes"):
             object.__setattr__(self, name, tuple(getattr(self, name)))
         for field in dataclasses.fields(self):
             if field.type is int:
                 check_at_least_one(field.name, getattr(self, field.name))
-        for name in ("sigma_min", "sigma_data", "learning_rate", "grad_clip_norm"):
+        check_noise_levels(self.sigma_min, self.sigma_max)
+        for name in ("sigma_data", "learning_rate", "grad_clip_norm"):
             check_positive(name, getattr(self, name))
         check_fraction("discount", self.discount)
-        if not 0.0 <= self.ema_decay < 1.0:
-            raise ValueError(f"`ema_decay` must lie in [0, 1), got {self.ema_decay}")
+        check_decay("ema_decay", self.ema_decay)
         weights = ("trajectory_weight", "denoising_weight", "reward_weight", "teacher_reward_weight")
         for name in (*weights, "termination_penalty"):
-            if not getattr(self, name) >= 0.0:
-                raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")
-        if not self.sigma_min < self.sigma_max:
-            raise ValueError(f"`sigma_max` must exceed `sigma_min` = {self.sigma_min}, got {self.sigma_max}")
+            check_not_negative(name, getattr(self, name))
+        check_widths("reward_hidden_sizes", self.reward_hidden_sizes)
         if self.num_levels < 2:
             raise ValueError(f"`num_levels` must be at least 2, got {self.num_levels}")
         check_unet_sizes(self.level_sizes, self.kernel_size, self.embedding_size)
-        factor = 2 ** (len(self.level_sizes) - 1)
-        if self.num_steps % factor:
-            raise ValueError(
-                f"`num_steps` must be a multiple of {factor} for {len(self.level_sizes)} levels, "
-                f"got {self.num_steps}"
-            )
+        check_num_steps("num_steps", self.num_steps, self.level_sizes)

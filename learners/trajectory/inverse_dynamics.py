@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill_rl.checks import check_at_least_one
+from distill_rl.checks import check_at_least_one, check_shape
 from distill_rl.datasets.offline_dataset import OfflineDataset
 from distill_rl.datasets.state_limits import StateLimits
 from distill_rl.networks.plan_networks import InverseDynamics
@@ -70,6 +70,9 @@ class InverseDynamicsTrainer(NetworkTrainer[StepBatch]):
       seed: of the initial weights.
       device: where the network lives.
       step_scale: standard deviation of the differences of scaled states. Shape `[S]`.
+
+    Raises:
+      ValueError: if `step_scale` has another shape.
     """
 
     def __init__(
@@ -87,6 +90,7 @@ class InverseDynamicsTrainer(NetworkTrainer[StepBatch]):
         super().__init__(
             dataclasses.replace(config, learning_rate=config.inverse_learning_rate), seed, device
         )
+        check_shape("step_scale", step_scale, (state_size,))
         for network in (self.online, self.ema):
             network.step_scale.copy_(torch.as_tensor(step_scale))
         self._last_good = self._copy_weights()
@@ -94,13 +98,6 @@ class InverseDynamicsTrainer(NetworkTrainer[StepBatch]):
     def _make_networks(self) -> nn.Module:
         return InverseDynamics(*self._sizes, self.config.inverse_hidden_sizes)
 
-    def _to_device(self, batch: StepBatch) -> StepBatch:
-        arrays = (batch.state, batch.next_state, batch.action)
-        return StepBatch(*(torch.as_tensor(a, dtype=torch.float32, device=self.device) for a in arrays))
-
     def _losses(self, batch: StepBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         error = self.online(batch.state, batch.next_state) - batch.action
         return {"inverse_loss": error.square().mean()}, {"inverse_loss": 1.0}
-
-    def _average_weights(self) -> None:
-        torch._foreach_lerp_(self._ema_parameters, self._parameters, 1.0 - self.config.ema_decay)

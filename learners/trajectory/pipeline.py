@@ -153,9 +153,9 @@ class PipelineTrainer:
 
 def chunk_network_settings(config: TrajectoryConfig) -> dict[str, Any]:
     """Returns the arguments of `ChunkNetworks` that a configuration asks for."""
-    same = ("level_sizes", "kernel_size", "embedding_size", "sigma_min", "sigma_max", "sigma_data")
+    levels = {name: getattr(config, name) for name in ("sigma_min", "sigma_max", "sigma_data")}
     return {
-        "policy_settings": {"horizon": config.num_steps} | {name: getattr(config, name) for name in same},
+        "policy_settings": {"horizon": config.num_steps, **config.unet_settings, **levels},
         "reward_hidden_sizes": config.reward_hidden_sizes,
     }
 

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from distill_rl.checks import check_at_least_one, check_choice
+from distill_rl.checks import check_at_least_one, check_choice, check_not_negative
 from distill_rl.diffusion.multistep import SAMPLERS
 from learners.trajectory.config import TrajectoryConfig
 
@@ -95,8 +95,7 @@ class ChunkActingConfig:
         for name in ("exec_horizon", "num_sampling_steps", "num_teacher_steps"):
             check_at_least_one(name, getattr(self, name))
         check_choice("teacher_sampler", self.teacher_sampler, SAMPLERS)
-        if not self.noise_scale >= 0.0:
-            raise ValueError(f"`noise_scale` must not be negative, got {self.noise_scale}")
+        check_not_negative("noise_scale", self.noise_scale)
 
     def of_teacher(self) -> dict[str, object]:
         """Returns the arguments of acting with the teacher, as `LoadedChunkPolicy` has them."""

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from distill_rl.checks import check_positive
+from distill_rl.checks import check_positive, check_widths
+from distill_rl.networks.temporal_unet import check_level_sizes, check_num_steps
 from learners.trajectory.config import TrajectoryConfig
 
 
@@ -49,9 +50,8 @@ class PlanConfig(TrajectoryConfig):
         for name in ("termination_penalty", "teacher_reward_weight"):
             if getattr(self, name) != 0.0:
                 raise ValueError(f"`{name}` must be 0 for plans, got {getattr(self, name)}")
-        factor = 2 ** (len(self.guide_level_sizes) - 1)
-        if self.num_steps % factor:
-            raise ValueError(
-                f"`num_steps` must be a multiple of {factor} for {len(self.guide_level_sizes)} levels of the "
-                f"guide, got {self.num_steps}"
-            )
+        check_widths("inverse_hidden_sizes", self.inverse_hidden_sizes)
+        check_level_sizes("guide_level_sizes", self.guide_level_sizes)
+        check_num_steps("num_steps", self.num_steps, self.guide_level_sizes)
+        if self.num_steps < 2:
+            raise ValueError(f"`num_steps` must be at least 2, a start and a goal, got {self.num_steps}")

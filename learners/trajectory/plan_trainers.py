@@ -13,16 +13,10 @@ from distill_rl.networks.reward import RewardModel
 from distill_rl.networks.trajectory_networks import warm_start
 from distill_rl.policies.state_plans import PlanDenoiser, PlanJumper
 from learners.network_trainer import NetworkTrainer
-from learners.trajectory.losses import (
-    add_noise,
-    consistency_trajectory_loss,
-    denoising_loss,
-    lognormal_sigmas,
-    student_denoising_loss,
-)
+from learners.trajectory.losses import add_noise, denoising_loss, lognormal_sigmas
 from learners.trajectory.plan_config import PlanConfig
 from learners.trajectory.plan_windows import PlanBatch
-from learners.trajectory.trainers import frozen
+from learners.trajectory.trainers import distillation_losses, frozen, frozen_reward_model
 
 
 class _PlanTrainer(NetworkTrainer[PlanBatch]):
@@ -40,24 +34,8 @@ class _PlanTrainer(NetworkTrainer[PlanBatch]):
         self._state_size = state_size
         super().__init__(config, seed, device)
 
-    def _to_device(self, batch: PlanBatch) -> PlanBatch:
-        return PlanBatch(
-            plan=torch.as_tensor(batch.plan, dtype=torch.float32, device=self.device),
-            goal_return=torch.as_tensor(batch.goal_return, dtype=torch.float32, device=self.device),
-        )
-
-    def _average_weights(self) -> None:
-        torch._foreach_lerp_(self._ema_parameters, self._parameters, 1.0 - self.config.ema_decay)
-
     def _unet(self, num_noise_inputs: int) -> PlanUNet:
-        config = self.config
-        return PlanUNet(
-            self._state_size,
-            num_noise_inputs,
-            level_sizes=config.level_sizes,
-            kernel_size=config.kernel_size,
-            embedding_size=config.embedding_size,
-        )
+        return PlanUNet(self._state_size, num_noise_inputs, **self.config.unet_settings)
 
 
 class GoalRewardTrainer(_PlanTrainer):
@@ -87,13 +65,8 @@ class PlanGuideTrainer(_PlanTrainer):
 
     def _make_networks(self) -> nn.Module:
         config = self.config
-        return PlanReturn(
-            self._state_size,
-            config.sigma_data,
-            level_sizes=config.guide_level_sizes,
-            kernel_size=config.kernel_size,
-            embedding_size=config.embedding_size,
-        )
+        settings = config.unet_settings | {"level_sizes": config.guide_level_sizes}
+        return PlanReturn(self._state_size, config.sigma_data, **settings)
 
     def _losses(self, batch: PlanBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         sigma = lognormal_sigmas(batch.plan, self._generator)
@@ -130,10 +103,8 @@ class PlanStudentTrainer(_PlanTrainer):
         teacher: PlanDenoiser,
         reward_model: RewardModel | None = None,
     ):
-        if config.reward_weight > 0.0 and reward_model is None:
-            raise ValueError("`reward_model` must be given for a reward_weight above 0, got None")
         self._teacher = frozen(teacher)
-        self._reward_model = None if reward_model is None else frozen(reward_model)
+        self._reward_model = frozen_reward_model(reward_model, "reward_weight", config.reward_weight)
         super().__init__(state_size, config, seed, device)
         self._sigmas = karras_sigmas(config.num_levels, config.sigma_min, config.sigma_max).to(self.device)
 
@@ -144,20 +115,10 @@ class PlanStudentTrainer(_PlanTrainer):
 
     def _losses(self, batch: PlanBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         config, plan, ends, generator = self.config, batch.plan, batch.ends, self._generator
-        losses = {
-            "trajectory_loss": consistency_trajectory_loss(
-                self.online,
-                self._teacher,
-                plan,
-                ends,
-                sigmas=self._sigmas,
-                num_solver_steps=config.num_solver_steps,
-                generator=generator,
-            ),
-            "denoising_loss": student_denoising_loss(self.online, plan, ends, generator),
-        }
-        weights = {"trajectory_loss": config.trajectory_weight, "denoising_loss": config.denoising_weight}
-        if self._reward_model is not None and config.reward_weight > 0.0:
+        losses, weights = distillation_losses(
+            self.online, self._teacher, plan, ends, config=config, sigmas=self._sigmas, generator=generator
+        )
+        if self._reward_model is not None:
             noise = torch.randn(plan.shape, generator=generator, device=self.device)
             drawn = self.online.sample(noise, ends)
             # Rewards lie in [0, 1]: to climb what is predicted beyond leads away from plans.

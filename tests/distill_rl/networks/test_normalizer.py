@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 import torch
 
 from distill_rl.networks.normalizer import RunningNormalizer
@@ -33,11 +34,31 @@ def test_identity_before_the_first_batch():
 
 
 def test_non_finite_batch_is_ignored():
-    """One NaN or infinity in a batch leaves the statistics as they were."""
+    """NaN, infinity, or what overflows leaves the statistics as they were."""
     normalizer = RunningNormalizer(2)
     normalizer.update(torch.randn(10, 2, generator=torch.Generator().manual_seed(0)))
     before = {name: buffer.clone() for name, buffer in normalizer.state_dict().items()}
-    for bad in (float("nan"), float("inf")):
+    for bad in (float("nan"), float("inf"), 1e30):  # the square of the last one is beyond float32
         normalizer.update(torch.tensor([[0.0, bad], [1.0, 1.0]]))
     for name, buffer in normalizer.state_dict().items():
         assert torch.equal(buffer, before[name])
+
+
+def test_statistics_can_be_set():
+    """Inputs of that mean and variance come out with mean 0 and variance 1."""
+    normalizer = RunningNormalizer(3)
+    mean, var = np.array([1.0, -20.0, 0.1]), np.array([4.0, 0.01, 900.0])
+    normalizer.set_statistics(mean, var, 77)
+    scaled = torch.tensor([[1.0, -1.0, 2.0], [-1.0, 1.0, -2.0]])
+    rows = torch.from_numpy(mean + np.sqrt(var) * scaled.numpy()).float()
+    torch.testing.assert_close(normalizer(rows), scaled, rtol=1e-3, atol=1e-3)
+    assert float(normalizer.count) == 77.0
+
+
+def test_another_size_is_refused():
+    """Also one entry, which would be repeated in silence."""
+    normalizer = RunningNormalizer(3)
+    for call in (normalizer, normalizer.update):
+        for size in (1, 4):
+            with pytest.raises(ValueError, match=rf"`x` must have shape \[..., 3\], got \[5, {size}\]"):
+                call(torch.zeros(5, size))

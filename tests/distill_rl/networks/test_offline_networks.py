@@ -1,4 +1,3 @@
-import numpy as np
 import pytest
 import torch
 
@@ -36,24 +35,6 @@ def test_a_critic_and_a_model_of_the_data_have_their_own_settings():
     assert type(networks.behaviour) is DiffusionPolicy
     assert (networks.behaviour.hidden_sizes, networks.behaviour.num_diffusion_steps) == ((5,), 4)
     assert networks.critic(torch.zeros(7, 3), torch.zeros(7, 2)).shape == (2, 7)
-
-
-@pytest.mark.parametrize("is_whole", [True, False])
-def test_every_network_normalises_by_the_statistics_that_are_set(is_whole):
-    """Inputs of that mean and variance come out with mean 0 and variance 1; they travel with the state."""
-    settings = {"hidden_sizes": (8,)}
-    more = {"with_critic": True, "behaviour_settings": settings} if is_whole else {}
-    networks = OfflineNetworks(3, 2, kind="gaussian", policy_settings=settings, **more)
-    mean, var = torch.tensor([1.0, -20.0, 0.1]), torch.tensor([4.0, 0.01, 900.0])
-    networks.set_statistics(mean, var, 77)
-    rows = mean + var.sqrt() * torch.tensor([[1.0, -1.0, 2.0], [-1.0, 1.0, -2.0]])
-    for network in networks.children():
-        expected = torch.tensor([[1.0, -1.0, 2.0], [-1.0, 1.0, -2.0]])
-        torch.testing.assert_close(network.normalizer(rows), expected, rtol=1e-3, atol=1e-3)
-        assert float(network.normalizer.count) == 77.0
-    other = OfflineNetworks(3, 2, kind="gaussian", policy_settings=settings, **more)
-    other.load_state_dict(networks.state_dict())
-    np.testing.assert_array_equal(other.policy.normalizer.var, var)
 
 
 def test_the_policy_sees_observations():

@@ -133,7 +133,10 @@ def test_a_student_needs_a_reward_model_for_a_weight(teacher):
         ({"goal_radius": 0.0}, "goal_radius"),
         ({"goal_size": 0}, "goal_size"),
         ({"stride": 0}, "stride"),
-        ({"guide_level_sizes": (8,) * 5}, "multiple of 16 for 5 levels of the guide, got 8"),
+        ({"guide_level_sizes": (8,) * 5}, r"multiple of 16 for levels of \(8, 8, 8, 8, 8\)"),
+        ({"guide_level_sizes": (12,)}, "`guide_level_sizes` must be multiples of 8, got"),
+        ({"num_steps": 1}, "`num_steps` must be at least 2, a start and a goal, got 1"),
+        ({"inverse_hidden_sizes": (0,)}, "`inverse_hidden_sizes` must be positive widths"),
         ({"inverse_learning_rate": -1.0}, "inverse_learning_rate"),
     ],
 )
