@@ -29,7 +29,7 @@ _COLUMNS = {
     "speedup": "speed-up",
     "policy_lag_mean": "policy lag, mean (versions)",
     "updates_per_sec": "updates per second",
-    "num_dropped": "dropped sets",
+    "num_dropped": "dropped fragments",
 }
 _OBJECT_STORE_BYTES = 512 * 2**20
 _COUNTERS = ("reference_sets", "simulator_steps", "updates")

@@ -5,6 +5,8 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import Generic, TypeVar
 
+from distill_rl.checks import check_at_least_one
+
 Item = TypeVar("Item")
 Request = TypeVar("Request", bound=Hashable)
 
@@ -18,6 +20,12 @@ class BoundedQueue(Generic[Item]):
     """
 
     def __init__(self, capacity: int) -> None:
+        """Starts empty.
+
+        Raises:
+          ValueError: if `capacity` is below 1.
+        """
+        check_at_least_one("capacity", capacity)
         self.capacity = capacity
         self.num_dropped = 0
         self._items: collections.deque[Item] = collections.deque()
@@ -58,6 +66,17 @@ class RequestPool(Generic[Request]):
     def __init__(
         self, max_in_flight: int, timeout_sec: float, clock: Callable[[], float] = time.monotonic
     ) -> None:
+        """Starts empty.
+
+        Args:
+          max_in_flight: requests one owner may hold.
+          timeout_sec: of silence, after which an owner is overdue.
+          clock: seconds.
+
+        Raises:
+          ValueError: if `max_in_flight` is below 1.
+        """
+        check_at_least_one("max_in_flight", max_in_flight)
         self.max_in_flight = max_in_flight
         self.timeout_sec = timeout_sec
         self._clock = clock

@@ -9,10 +9,9 @@ from typing import TypeVar
 from ray.exceptions import RayTaskError
 
 from distill_rl.storage import atomic
+from distill_rl.storage.run_folder import RunFolder
 
 Result = TypeVar("Result")
-
-_LOG_NAME = "failure.log"
 
 
 class TrainingError(RuntimeError):
@@ -40,7 +39,7 @@ def supervised(step_fn: Callable[[], Result], folder: Path) -> Result:
     except ValueError:
         raise
     except Exception as error:
-        log_path = folder / _LOG_NAME
+        log_path = RunFolder(folder).failure_path
         atomic.write_text(log_path, traceback.format_exc())
         # Ray puts its own trace before the message of what an actor raised.
         cause = error.cause if isinstance(error, RayTaskError) else error

@@ -3,7 +3,8 @@
 A file or folder is written beside its destination, flushed to the disk (`fsync`), and renamed over it: on
 POSIX a rename within one file system is atomic, so a reader, or the next start after a crash, sees the old
 content or the new one and never a part. What a killed writer leaves behind is a temporary name that
-`sweep_leftovers` recognises.
+`sweep_leftovers` recognises. A folder cannot be renamed over another: for a moment the old one stands aside,
+and a writer that is killed in that moment leaves it there, for `sweep_leftovers` to put back.
 """
 
 import contextlib
@@ -14,8 +15,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-_TEMPORARY_MARK = ".tmp-"
-_TEMPORARY_NAME = re.compile(r"\..+\.tmp-[a-z0-9_]+")
+_TEMPORARY_MARK, _RETIRED_MARK = ".tmp-", ".old-"
+_LEFTOVER_NAME = re.compile(r"\.(?P<destination>.+)(?P<mark>\.tmp-|\.old-)[a-z0-9_]+")
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -29,7 +30,7 @@ def write_text(path: str | Path, text: str) -> None:
       OSError: if the disk refuses, after the temporary file is removed; the old file is then untouched.
     """
     path = Path(path)
-    temporary = _temporary_path(path)
+    temporary = _path_beside(path, _TEMPORARY_MARK)
     try:
         with open(temporary, "w", encoding="utf-8") as file:
             file.write(text)
@@ -58,7 +59,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
       OSError: if the disk refuses, after the temporary folder is removed.
     """
     path = Path(path)
-    temporary = _temporary_path(path)
+    temporary = _path_beside(path, _TEMPORARY_MARK)
     temporary.mkdir()
     try:
         yield temporary
@@ -71,7 +72,7 @@ def new_folder(path: str | Path) -> Iterator[Path]:
 
 
 def sweep_leftovers(folder: str | Path) -> list[str]:
-    """Removes what interrupted writes left in `folder`.
+    """Removes what interrupted writes left in `folder`, and puts back what they had taken aside.
 
     Only for the one writer of that folder: the unfinished write of another process looks the same.
 
@@ -84,10 +85,17 @@ def sweep_leftovers(folder: str | Path) -> list[str]:
     folder = Path(folder)
     if not folder.is_dir():
         return []
-    names = sorted(entry.name for entry in folder.iterdir() if _TEMPORARY_NAME.fullmatch(entry.name))
-    for name in names:
-        remove(folder / name)
-    return names
+    removed = []
+    for name in sorted(entry.name for entry in folder.iterdir()):
+        if (leftover := _LEFTOVER_NAME.fullmatch(name)) is None:
+            continue
+        destination = folder / leftover["destination"]
+        if leftover["mark"] == _RETIRED_MARK and not destination.exists():
+            os.rename(folder / name, destination)
+        else:
+            remove(folder / name)
+            removed.append(name)
+    return removed
 
 
 def remove(path: Path) -> None:
@@ -107,9 +115,9 @@ def sync_folder(folder: str | Path) -> None:
         os.close(descriptor)
 
 
-def _temporary_path(path: Path) -> Path:
+def _path_beside(path: Path, mark: str) -> Path:
     # `mktemp` only names: two writers of one destination must not share a temporary file.
-    return Path(tempfile.mktemp(prefix=f".{path.name}{_TEMPORARY_MARK}", dir=path.parent))
+    return Path(tempfile.mktemp(prefix=f".{path.name}{mark}", dir=path.parent))
 
 
 def _sync_tree(folder: Path) -> None:
@@ -125,7 +133,11 @@ def _replace_folder(source: Path, destination: Path) -> None:
     if not destination.exists():
         os.rename(source, destination)
         return
-    retired = _temporary_path(destination)
+    retired = _path_beside(destination, _RETIRED_MARK)
     os.rename(destination, retired)
-    os.rename(source, destination)
+    try:
+        os.rename(source, destination)
+    except OSError:
+        os.rename(retired, destination)
+        raise
     remove(retired)

@@ -27,6 +27,7 @@ FORMAT_VERSION = 1
 _NAME = re.compile(r"checkpoint_(\d{8,})")
 _CORRUPTED_SUFFIX = ".corrupted"
 _HASH_CHUNK_BYTES = 1 << 20
+_MANIFEST_FIELDS: dict[str, type] = {"format_version": int, "step": int, "metadata": dict, "files": dict}
 
 _logger = logging.getLogger(__name__)
 
@@ -80,10 +81,13 @@ class CheckpointStore:
           Folder of the new checkpoint.
 
         Raises:
+          ValueError: if `step` is negative.
           CheckpointError: if `save_fn` failed or the disk refused. Nothing of the attempt is left behind and
             the earlier checkpoints are untouched, so a caller may warn and go on.
         """
-        path = self.folder / f"checkpoint_{step:08d}"
+        if step < 0:
+            raise ValueError(f"`step` must not be negative, got {step}")
+        path = self.folder / _name_of(step)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with atomic.new_folder(path) as temporary:
@@ -96,7 +100,10 @@ class CheckpointStore:
                 f"checkpoint {path.name} not saved: {type(error).__name__}: {error}"
             ) from error
         for old in self._paths()[self._num_to_keep :]:
-            atomic.remove(old)
+            try:
+                atomic.remove(old)
+            except OSError as error:  # the new one is good all the same; the next save tries again
+                _logger.warning("old checkpoint %s not removed: %s", old.name, error)
         return path
 
     def recover(self) -> Checkpoint | None:
@@ -138,6 +145,10 @@ class CheckpointStore:
         return [path for _, path in sorted(steps, reverse=True)]
 
 
+def _name_of(step: int) -> str:
+    return f"checkpoint_{step:08d}"
+
+
 def find_problems(path: Path) -> list[str]:
     """Compares a checkpoint's files with its manifest.
 
@@ -145,15 +156,18 @@ def find_problems(path: Path) -> list[str]:
       path: checkpoint folder.
 
     Returns:
-      One line for each file that is missing, altered or not listed; empty if the checkpoint is good.
+      One line for each file that is missing, altered or not listed, and for a manifest of another step;
+      empty if the checkpoint is good.
     """
     try:
-        listed = read_manifest(path)["files"]
+        manifest = read_manifest(path)
     except CheckpointError as error:
         return [str(error)]
-    present = _describe_files(path)
+    listed, present = manifest["files"], _describe_files(path)
     problems = [f"{name} is missing" for name in listed if name not in present]
     problems += [f"{name} is not in the manifest" for name in present if name not in listed]
+    if path.name != _name_of(manifest["step"]):
+        problems.append(f"{MANIFEST_NAME} is of step {manifest['step']}")
     for name in listed.keys() & present.keys():
         if present[name]["size"] != listed[name]["size"]:
             problems.append(f"{name} has {present[name]['size']} bytes, expected {listed[name]['size']}")
@@ -172,11 +186,9 @@ def read_manifest(path: Path) -> dict[str, Any]:
         manifest = json.loads((path / MANIFEST_NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise CheckpointError(f"{path.name}/{MANIFEST_NAME} cannot be read: {error}") from error
-    if (
-        not isinstance(manifest, dict)
-        or not {"format_version", "step", "metadata", "files"} <= manifest.keys()
-    ):
-        raise CheckpointError(f"{path.name}/{MANIFEST_NAME} lacks a field")
+    for name, kind in _MANIFEST_FIELDS.items():
+        if not isinstance(manifest, dict) or not isinstance(manifest.get(name), kind):
+            raise CheckpointError(f"{path.name}/{MANIFEST_NAME} lacks a field {name!r} of {kind.__name__}")
     if manifest["format_version"] != FORMAT_VERSION:
         raise CheckpointError(
             f"{path.name} must have format version {FORMAT_VERSION}, got {manifest['format_version']}"

@@ -98,7 +98,7 @@ class StreamConfig:
             check_at_least_one(name, getattr(self, name))
         for name in ("max_delay_sec", "claim_idle_sec"):
             check_positive(name, getattr(self, name))
-        if self.max_block_sec is not None and self.max_block_sec < 0.0:
+        if self.max_block_sec is not None and not self.max_block_sec >= 0.0:
             raise ValueError(f"`max_block_sec` must not be negative, got {self.max_block_sec}")
 
 
@@ -127,7 +127,7 @@ class PublicationConfig:
         check_at_least_one("num_kept_policies", self.num_kept_policies)
         check_at_least_one("max_policy_bytes", self.max_policy_bytes)
         check_positive("poll_interval_sec", self.poll_interval_sec)
-        if self.publish_interval_sec < 0.0:
+        if not self.publish_interval_sec >= 0.0:
             raise ValueError(f"`publish_interval_sec` must not be negative, got {self.publish_interval_sec}")
 
 

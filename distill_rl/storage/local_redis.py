@@ -1,5 +1,6 @@
 """A Redis server of one's own, for trials, tests and benchmarks on one machine."""
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -85,8 +86,8 @@ class LocalRedis:
         log.close()
         assert self._process.stdin is not None
         lines = "".join(f"{name} {value}\n" for name, value in self._settings.items())
-        self._process.stdin.write(lines.encode())
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError), self._process.stdin as settings:  # if it ended at once
+            settings.write(lines.encode())
         deadline = time.monotonic() + _START_TIMEOUT_SEC
         while time.monotonic() < deadline and self._process.poll() is None:
             with socket.socket() as probe:

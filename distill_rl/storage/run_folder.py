@@ -7,10 +7,10 @@ checkpoints/     see `distill_rl.storage.checkpoints`
 plots/           PNG
 report.html      self-contained
 summary.json     what came out
+failure.log      the trace of a failure
 """
 
 import json
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ class RunFolder:
         self.plots_folder = self.path / "plots"
         self.report_path = self.path / "report.html"
         self.summary_path = self.path / "summary.json"
+        self.failure_path = self.path / "failure.log"
 
     def is_run(self) -> bool:
         """Returns whether the folder holds a run."""
@@ -44,11 +45,10 @@ class RunFolder:
         """Makes the folder for a new run.
 
         Args:
-          overwrite: whether a run that is there may be removed.
+          overwrite: whether a run that is there may be removed. What else lies beside it stays.
 
         Raises:
-          ValueError: if the folder holds a run and `overwrite` is not set, or holds something else: what is
-            not a run is never removed.
+          ValueError: if the folder holds a run and `overwrite` is not set, or holds something else.
         """
         is_used = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
         if is_used and not self.is_run():
@@ -58,7 +58,7 @@ class RunFolder:
                 f"`{self.path}` already holds a run; pass --resume to go on or --overwrite to start anew"
             )
         if is_used:
-            shutil.rmtree(self.path)
+            self._remove_run()
         self.path.mkdir(parents=True, exist_ok=True)
 
     def require_run(self) -> None:
@@ -83,3 +83,18 @@ class RunFolder:
         if not self.summary_path.exists():
             return {}
         return json.loads(self.summary_path.read_text(encoding="utf-8"))
+
+    def _remove_run(self) -> None:
+        """Removes what a run writes, its configuration last: until then the folder counts as a run."""
+        atomic.sweep_leftovers(self.path)
+        for path in (
+            self.metrics_path,
+            self.tensorboard_folder,
+            self.checkpoints_folder,
+            self.plots_folder,
+            self.report_path,
+            self.summary_path,
+            self.failure_path,
+            self.config_path,
+        ):
+            atomic.remove(path)

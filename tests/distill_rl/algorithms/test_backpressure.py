@@ -13,6 +13,14 @@ def test_queue_drops_oldest_and_counts():
     assert len(queue) == 0
 
 
+def test_sizes_are_checked():
+    """A queue or a pool of nothing would never work."""
+    with pytest.raises(ValueError, match="`capacity` must be an integer of at least 1, got 0"):
+        BoundedQueue(0)
+    with pytest.raises(ValueError, match="`max_in_flight` must be an integer of at least 1, got 0"):
+        RequestPool(0, timeout_sec=1.0)
+
+
 def test_pool_bounds_requests_of_each_owner():
     """An owner holds `max_in_flight` requests at most; owners do not share the bound."""
     pool = RequestPool(2, timeout_sec=1.0)

@@ -63,6 +63,47 @@ def test_new_folder_replaces_an_old_one_whole(tmp_path):
     assert os.listdir(tmp_path) == ["checkpoint"]
 
 
+def test_replaced_folder_comes_back_if_its_successor_does_not(tmp_path, monkeypatch):
+    """Killed between the two renames of a replacement: the next start has the old content, not none."""
+    path, rename = tmp_path / "checkpoint", os.rename
+    path.mkdir()
+    (path / "old").touch()
+
+    def die_at_the_second(source, destination):
+        if destination == path:
+            raise KeyboardInterrupt
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "rename", die_at_the_second)
+    with pytest.raises(KeyboardInterrupt), atomic.new_folder(path) as folder:
+        (folder / "new").touch()
+    assert not path.exists()
+    monkeypatch.undo()
+    assert atomic.sweep_leftovers(tmp_path) == []
+    assert os.listdir(path) == ["old"]
+    path.rename(tmp_path / ".checkpoint.old-abc")
+    path.mkdir()
+    assert atomic.sweep_leftovers(tmp_path) == [".checkpoint.old-abc"]
+
+
+def test_replacement_that_the_disk_refuses_changes_nothing(tmp_path, monkeypatch):
+    """The old folder is back at once."""
+    path, rename = tmp_path / "checkpoint", os.rename
+    path.mkdir()
+    (path / "old").touch()
+
+    def refuse(source, destination):
+        if destination == path and ".tmp-" in source.name:
+            raise OSError(28, "No space left on device")
+        rename(source, destination)
+
+    monkeypatch.setattr(os, "rename", refuse)
+    with pytest.raises(OSError, match="No space left"), atomic.new_folder(path) as folder:
+        (folder / "new").touch()
+    assert os.listdir(tmp_path) == ["checkpoint"]
+    assert os.listdir(path) == ["old"]
+
+
 def test_new_folder_that_fails_leaves_nothing(tmp_path):
     """An error in the block, such as a full disk, leaves neither the folder nor junk."""
     with pytest.raises(OSError, match="No space left"), atomic.new_folder(tmp_path / "checkpoint") as folder:

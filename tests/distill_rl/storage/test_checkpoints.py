@@ -29,6 +29,11 @@ def _writer(content):
     return save
 
 
+def _edit_manifest(path, **changes):
+    manifest = json.loads((path / "manifest.json").read_text())
+    (path / "manifest.json").write_text(json.dumps(manifest | changes))
+
+
 def _flip_a_byte(path):
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
@@ -92,6 +97,8 @@ def test_a_flipped_byte_falls_back_to_the_previous_checkpoint_with_one_warning(t
         (lambda path: (path / "manifest.json").unlink(), "manifest.json cannot be read"),
         (lambda path: (path / "manifest.json").write_text("{"), "manifest.json cannot be read"),
         (lambda path: (path / "manifest.json").write_text("{}"), "lacks a field"),
+        (lambda path: _edit_manifest(path, files=[]), "lacks a field 'files' of dict"),
+        (lambda path: _edit_manifest(path, step=9), "manifest.json is of step 9"),
     ],
 )
 def test_every_kind_of_damage_is_named(tmp_path, damage, problem):
@@ -106,8 +113,7 @@ def test_every_kind_of_damage_is_named(tmp_path, damage, problem):
 def test_another_format_version_is_refused(tmp_path):
     """A manifest of a later format is not read as if it were ours."""
     path = CheckpointStore(tmp_path).save(1, _writer(b"abc"), {})
-    manifest = json.loads((path / "manifest.json").read_text()) | {"format_version": 99}
-    (path / "manifest.json").write_text(json.dumps(manifest))
+    _edit_manifest(path, format_version=99)
     with pytest.raises(CheckpointError, match="must have format version 1, got 99"):
         read_manifest(path)
 
@@ -147,6 +153,29 @@ def test_a_writer_killed_in_the_middle_of_a_save_costs_only_that_checkpoint(tmp_
         assert store.recover().path == good
     assert "left by an interrupted save" in caplog.text
     assert sorted(os.listdir(tmp_path)) == [good.name, "latest"]
+
+
+def test_an_old_checkpoint_that_cannot_be_removed_costs_no_new_one(tmp_path, monkeypatch, caplog):
+    """The save has succeeded; the next one tries to remove it again."""
+    store = CheckpointStore(tmp_path, num_to_keep=1)
+    store.save(1, _writer(b"abc"), {})
+
+    def refuse(path):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("distill_rl.storage.atomic.remove", refuse)
+    path = store.save(2, _writer(b"abc"), {})
+    assert "old checkpoint checkpoint_00000001 not removed" in caplog.text
+    monkeypatch.undo()
+    assert store.latest() == path
+    store.save(3, _writer(b"abc"), {})
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint_00000003", "latest"]
+
+
+def test_steps_are_counted_from_zero(tmp_path):
+    """A name with a sign would not be found again."""
+    with pytest.raises(ValueError, match="`step` must not be negative, got -1"):
+        CheckpointStore(tmp_path).save(-1, _writer(b"abc"), {})
 
 
 def test_saving_the_same_step_again_replaces_it(tmp_path):

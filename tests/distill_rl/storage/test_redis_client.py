@@ -43,6 +43,10 @@ def test_other_settings_are_checked():
         StreamConfig(max_outstanding=0)
     with pytest.raises(ValueError, match="`num_kept_policies` must be an integer of at least 1, got 0"):
         PublicationConfig(num_kept_policies=0)
+    with pytest.raises(ValueError, match="`max_block_sec` must not be negative, got nan"):
+        StreamConfig(max_block_sec=float("nan"))
+    with pytest.raises(ValueError, match="`publish_interval_sec` must not be negative, got -1"):
+        PublicationConfig(publish_interval_sec=-1.0)
 
 
 def test_client_needs_the_password(tmp_path, monkeypatch, caplog):

@@ -38,6 +38,21 @@ def test_what_is_not_a_run_is_never_removed(tmp_path):
     assert (tmp_path / "thesis.tex").exists()
 
 
+def test_only_the_run_is_overwritten(tmp_path):
+    """Another program's folder may have a `config.yaml` too: what no run writes stays."""
+    folder = _run(tmp_path)
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "chapter.tex").touch()
+    for path in (folder.checkpoints_folder, folder.tensorboard_folder, folder.plots_folder):
+        path.mkdir()
+        (path / "file").touch()
+    for path in (folder.metrics_path, folder.report_path, folder.failure_path):
+        path.touch()
+    folder.create(overwrite=True)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis"]
+    assert (tmp_path / "thesis" / "chapter.tex").exists()
+
+
 def test_summary_round_trip(tmp_path):
     """A run without a summary has an empty one."""
     folder = _run(tmp_path / "run")
