@@ -9,6 +9,7 @@ import numpy as np
 from actors.operators.base import ImprovementOperator
 from actors.simulators.base import Simulator
 from actors.stepping import best_actions, search_states, step_env
+from distill_rl.checks import check_at_least_one, check_shape
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.policies.chunk_execution import ChunkExecutor
 
@@ -63,7 +64,7 @@ def evaluate_policy(
       Returns and lengths of `num_episodes` episodes.
 
     Raises:
-      ValueError: if there is no environment or no episode.
+      ValueError: if there is no environment or no episode, or actions have another shape.
     """
     return _evaluate(lambda observation, _: act_fn(observation), envs, num_episodes, seed)
 
@@ -132,16 +133,16 @@ def _evaluate(
 ) -> EvaluationResult:
     if not envs:
         raise ValueError("`envs` must hold at least one environment, got none")
-    if num_episodes < 1:
-        raise ValueError(f"`num_episodes` must be at least 1, got {num_episodes}")
+    check_at_least_one("num_episodes", num_episodes)
     returns, lengths = np.zeros(num_episodes), np.zeros(num_episodes, np.int64)
     num_failed = 0
     waiting = iter(enumerate(np.random.SeedSequence(seed).generate_state(num_episodes)))
     running = [episode for env in envs if (episode := _next_episode(env, waiting))]
     while running:
         actions = act_fn(np.stack([episode.observation for episode in running]), running)
+        check_shape("act_fn(observation)", actions, (len(running), None))
         still_running = []
-        for episode, action in zip(running, actions):
+        for episode, action in zip(running, actions, strict=True):
             step = step_env(episode.env, action)
             if step is None:
                 num_failed += 1

@@ -7,7 +7,7 @@ import gymnasium as gym
 import numpy as np
 
 from actors.stepping import step_env
-from distill_rl.checks import check_finite, check_shape
+from distill_rl.checks import check_at_least_one, check_finite, check_shape
 
 PlanFn = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """`(start [M, S], goal [M, S]) -> plan [M, T, S]`, whose first state is the start."""
@@ -67,13 +67,17 @@ def follow_plans(
       The episodes.
 
     Raises:
-      ValueError: if there is no environment, or a plan is not finite or of another shape.
+      ValueError: if there is no environment or no step, or if the goal, a plan or actions have another shape,
+        or a plan is not finite.
       RuntimeError: if physics fails.
     """
     if not envs:
         raise ValueError("`envs` must hold at least one environment, got none")
+    check_at_least_one("num_steps", num_steps)
     seeds = np.random.SeedSequence(seed).generate_state(len(envs))
-    start = np.stack([env.reset(seed=int(s) % 2**31)[0] for env, s in zip(envs, seeds)]).astype(np.float32)
+    first = [env.reset(seed=int(s) % 2**31)[0] for env, s in zip(envs, seeds, strict=True)]
+    start = np.stack(first).astype(np.float32)
+    check_shape("goal", goal, (start.shape[1],))
     plans = plan_fn(start, np.broadcast_to(goal.astype(np.float32), start.shape))
     check_shape("plan_fn(start, goal)", plans, (len(envs), None, start.shape[1]))
     check_finite("plan_fn(start, goal)", plans)
@@ -85,8 +89,9 @@ def follow_plans(
         if not len(running):
             break
         target = plans[running, min(step + 1, plans.shape[1] - 1)]
-        actions = np.clip(inverse_fn(paths[running, step], target), -1.0, 1.0)
-        for index, action in zip(running.tolist(), actions):
+        actions = inverse_fn(paths[running, step], target)
+        check_shape("inverse_fn(state, next_state)", actions, (len(running), None))
+        for index, action in zip(running.tolist(), np.clip(actions, -1.0, 1.0), strict=True):
             taken = step_env(envs[index], action)
             if taken is None:
                 raise RuntimeError(f"physics failed in episode {index} at step {step}")

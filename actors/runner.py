@@ -1,5 +1,6 @@
 """RLlib's environment runner, searching instead of sampling."""
 
+import contextlib
 from typing import Any
 
 import gymnasium as gym
@@ -76,13 +77,12 @@ class SearchEnvRunner(PolicyEnvRunner):
     def evaluate_search(self, num_episodes: int, seed: int = 0) -> list[float]:
         """Returns the returns of whole episodes in which every action is the best candidate of a search."""
         num_envs = min(num_episodes, self.config.num_envs_per_env_runner)
-        envs = [self._make_one_env() for _ in range(num_envs)]
-        operator = self._make_operator(envs[0])
-        result = evaluate_search(
-            operator, operator.simulator, self._search_policy(), envs, num_episodes, seed
-        )
-        for env in envs:
-            env.close()
+        with contextlib.ExitStack() as stack:
+            envs = [stack.enter_context(contextlib.closing(self._make_one_env())) for _ in range(num_envs)]
+            operator = self._make_operator(envs[0])
+            result = evaluate_search(
+                operator, operator.simulator, self._search_policy(), envs, num_episodes, seed
+            )
         return result.returns.tolist()
 
     def set_weights_of(self, policy_version: int, weights: Any) -> None:

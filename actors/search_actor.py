@@ -1,39 +1,22 @@
 """The acting half of the loop: steps environments, and labels every state with a search."""
 
 import dataclasses
-import time
 from collections.abc import Sequence
 from typing import Any
 
 import gymnasium as gym
 import numpy as np
 
-from actors.history import EpisodeHistory, stack_histories
+from actors.environment_slot import EnvironmentSlot, is_student_next
+from actors.history import stack_histories
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import ActingConfig
 from actors.simulators.base import Simulator
 from actors.simulators.latent import LatentSimulator
-from actors.stepping import best_actions, search_states, step_env
+from actors.stepping import best_actions, search_states
 from distill_rl.collected import Collected, EpisodeRecord
 from distill_rl.policies.base import SearchPolicy
 from distill_rl.types import ReferenceSet
-
-
-@dataclasses.dataclass
-class _Slot:
-    """An environment and its running episode."""
-
-    env: gym.Env
-    generator: np.random.Generator  # of reset seeds
-    is_running: bool = False  # else a new episode must start
-    observation: np.ndarray = dataclasses.field(default_factory=lambda: np.empty(0, np.float32))  # [O]
-    is_mixed: bool = False  # whoever acts changes within the episode
-    is_student: bool = False
-    episode_return: float = 0.0
-    num_steps: int = 0
-    start_sec: float = 0.0
-    first_set: int = 0  # first search of the episode within the fragment being collected
-    history: EpisodeHistory | None = None  # the last steps, where they are asked for
 
 
 class SearchActor:
@@ -95,8 +78,8 @@ class SearchActor:
         self._generator = np.random.default_rng(acting_seed)
         num_mixed = round(self.config.mixed_fraction * len(envs))
         self._slots = [
-            _Slot(env, np.random.default_rng(reset_seed), is_mixed=index >= len(envs) - num_mixed)
-            for index, (env, reset_seed) in enumerate(zip(envs, reset_seeds))
+            EnvironmentSlot(env, np.random.default_rng(reset_seed), is_mixed=index >= len(envs) - num_mixed)
+            for index, (env, reset_seed) in enumerate(zip(envs, reset_seeds, strict=True))
         ]
         self._num_fixed = len(envs) - num_mixed
         self._num_student_steps = 0
@@ -145,7 +128,7 @@ class SearchActor:
             else:
                 actions = self._choose_without_search(policy)
             for index, slot in enumerate(self._slots):
-                record, is_sound = _step_slot(slot, actions[index])
+                record, is_sound = slot.step(actions[index])
                 self._num_fixed_steps += not slot.is_mixed
                 self._num_student_steps += slot.is_student and not slot.is_mixed
                 if not (is_sound and is_labelled[index]):
@@ -191,7 +174,7 @@ class SearchActor:
                 f"`state` must be of {len(self._slots)} environments, got {len(state['reset_generators'])}"
             )
         self._generator.bit_generator.state = state["generator"]
-        for slot, generator_state in zip(self._slots, state["reset_generators"]):
+        for slot, generator_state in zip(self._slots, state["reset_generators"], strict=True):
             slot.generator.bit_generator.state = generator_state
             slot.is_running = False
         self._num_fixed_steps = state["num_fixed_steps"]
@@ -215,12 +198,7 @@ class SearchActor:
                     num_env_steps=self._num_fixed_steps,
                 )
                 num_students += slot.is_student
-            observation, _ = slot.env.reset(seed=int(slot.generator.integers(2**31)))
-            slot.is_running, slot.observation = True, np.asarray(observation, np.float32)
-            slot.episode_return, slot.num_steps, slot.first_set = 0.0, 0, first_set
-            if self._num_history_steps:
-                slot.history = EpisodeHistory(self._num_history_steps, slot.observation)
-            slot.start_sec = time.perf_counter()
+            slot.start(first_set, self._num_history_steps)
 
     def _redraw_mixed(self) -> None:
         """Draws anew who acts in the mixed environments whose segment ends, as a geometric clock says."""
@@ -280,48 +258,6 @@ class SearchActor:
             actions[is_student] = policy.act(
                 searched[is_student], self.config.student_noise_scale, self._generator
             )
-
-
-def is_student_next(
-    num_students: int, num_envs: int, *, fraction: float, num_student_steps: int, num_env_steps: int
-) -> bool:
-    """Returns whether the student acts in the next episode.
-
-    Args:
-      num_students: environments acted by the student now, without the one that starts.
-      num_envs: number of environments.
-      fraction: share meant for the student.
-      num_student_steps: steps the student has acted so far in these environments.
-      num_env_steps: all steps so far in these environments.
-    """
-    wanted = fraction * num_envs
-    if num_students + 1 <= wanted:
-        return True
-    if num_students >= wanted:
-        return False
-    return num_student_steps < fraction * num_env_steps
-
-
-def _step_slot(slot: _Slot, action: np.ndarray) -> tuple[EpisodeRecord | None, bool]:
-    """Steps one environment; returns the record of its episode if it ended, and whether physics is sound."""
-    step = step_env(slot.env, action)
-    if step is None:
-        return None, False
-    slot.observation = step.observation
-    if slot.history is not None:
-        slot.history.add(action, step)
-    slot.episode_return += step.reward
-    slot.num_steps += 1
-    if not (step.terminated or step.truncated):
-        return None, True
-    record = EpisodeRecord(
-        episode_return=slot.episode_return,
-        num_steps=slot.num_steps,
-        duration_sec=time.perf_counter() - slot.start_sec,
-        acted_by="mixed" if slot.is_mixed else "student" if slot.is_student else "search",
-        terminated=step.terminated,
-    )
-    return record, True
 
 
 def _concatenate(sets: list[ReferenceSet], is_kept: np.ndarray) -> ReferenceSet:

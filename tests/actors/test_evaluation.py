@@ -104,5 +104,11 @@ def test_bad_arguments_are_named():
     """An evaluation needs environments and episodes."""
     with pytest.raises(ValueError, match="`envs` must hold at least one environment"):
         evaluate_policy(_act, [], 1)
-    with pytest.raises(ValueError, match="`num_episodes` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`num_episodes` must be an integer of at least 1, got 0"):
         evaluate_policy(_act, [PointMassEnv()], 0)
+
+
+def test_actions_of_another_number_of_episodes_are_refused():
+    """Episodes without an action would count with a return of zero."""
+    with pytest.raises(ValueError, match=r"`act_fn\(observation\)` must have shape \[2, any\], got \[1, 1\]"):
+        evaluate_policy(lambda observation: _act(observation)[:1], [PointMassEnv(1) for _ in range(2)], 2)

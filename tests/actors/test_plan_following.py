@@ -85,3 +85,9 @@ def test_plans_that_cannot_be_followed_are_refused(envs):
         follow_plans(lambda s, g: s[:2, None], act, envs, _GOAL, 10)
     with pytest.raises(ValueError, match="at least one environment"):
         follow_plans(straight_plans, act, [], _GOAL, 10)
+    with pytest.raises(ValueError, match=r"`goal` must have shape \[4\], got \[2\]"):
+        follow_plans(straight_plans, act, envs, _GOAL[:2], 10)
+    with pytest.raises(ValueError, match="`num_steps` must be an integer of at least 1, got 0"):
+        follow_plans(straight_plans, act, envs, _GOAL, 0)
+    with pytest.raises(ValueError, match=r"`inverse_fn\(state, next_state\)` must have shape \[4, any\]"):
+        follow_plans(straight_plans, lambda s, n: act(s, n)[:1], envs, _GOAL, 10)

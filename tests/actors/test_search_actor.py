@@ -8,7 +8,7 @@ from toy_simulator import LinearPolicy, PointMassEnv, PointMassSimulator
 
 from actors.operators.config import ActingConfig, RootBanditConfig
 from actors.operators.root_bandit import RootBandit
-from actors.search_actor import SearchActor, is_student_next
+from actors.search_actor import SearchActor
 
 SEARCH = RootBanditConfig(
     num_candidates=6,
@@ -223,15 +223,6 @@ def test_student_share_of_steps(num_envs, fraction):
     )
     students = sum(record.acted_by == "student" for record in collected.episodes)
     np.testing.assert_allclose(students / len(collected.episodes), fraction, atol=0.05)
-
-
-def test_next_actor_by_hand():
-    """Below the wanted number: student; at or above it: search; in between: whoever is behind in steps."""
-    settings = dict(fraction=0.5, num_env_steps=10)
-    assert is_student_next(0, 4, num_student_steps=9, **settings)
-    assert not is_student_next(2, 4, num_student_steps=0, **settings)
-    assert is_student_next(1, 3, num_student_steps=4, **settings)
-    assert not is_student_next(1, 3, num_student_steps=5, **settings)
 
 
 def test_metrics_are_means_over_the_searches():
