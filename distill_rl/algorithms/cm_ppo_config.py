@@ -7,7 +7,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 
 from actors.policy_runner import PolicyEnvRunner, make_config_env
 from distill_rl.algorithms.sectioned_config import SectionedConfig
-from distill_rl.policies.rl_module import ActorCriticModule
+from distill_rl.policies.actor_critic_module import ActorCriticModule
 from learners.ppo.config import ConsistencyPPOConfig
 from learners.ppo.learner import CMPPOLearner
 

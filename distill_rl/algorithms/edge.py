@@ -14,7 +14,7 @@ from distill_rl.algorithms.sampling import RemoteSampler
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.algorithms.stream_sampler import StreamSampler
 from distill_rl.checks import check_shape
-from distill_rl.policies.loading import describe_policy
+from distill_rl.policies.description import describe_policy
 from distill_rl.policies.published import encode_policy
 from distill_rl.storage.edge_config import PublicationConfig, RedisConfig, StreamConfig
 from distill_rl.storage.policy_publisher import PolicyPublisher

@@ -2,6 +2,7 @@
 
 import torch
 
+from distill_rl.checks import check_at_least_one
 from distill_rl.networks.q_ensemble import QEnsemble
 from distill_rl.policies.kinds import Policy
 
@@ -26,14 +27,18 @@ def act_by_value(
       policy: draws the candidates.
       critic: values them.
       observation: shape `[M, O]`.
-      num_candidates: for each state.
-      num_steps: see `ConsistencyPolicy.sample`.
+      num_candidates: `N`, for each state.
+      num_steps: see `GenerativePolicy.sample`.
       noise_scale: see there.
       generator: source of every draw; torch's global one by default.
 
     Returns:
       Actions. Shape `[M, A]`.
+
+    Raises:
+      ValueError: if `num_candidates` is below 1.
     """
+    check_at_least_one("num_candidates", num_candidates)
     repeated = observation.unsqueeze(1).expand(-1, num_candidates, -1)
     actions = policy.act(repeated, num_steps, noise_scale, generator)
     probs = torch.softmax(critic(repeated, actions).amin(dim=0), dim=-1)

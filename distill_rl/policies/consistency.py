@@ -4,22 +4,22 @@ Source: Song et al. (2023), "Consistency models"; as a policy, Ding & Jin (2023)
 """
 
 import torch
-from torch import nn
 
-from distill_rl.checks import check_positive
+from distill_rl.checks import check_at_least_one, check_positive
 from distill_rl.diffusion.likelihood import Divergence, LikelihoodSolver, log_density
 from distill_rl.diffusion.samplers import sample_multistep
 from distill_rl.diffusion.scalings import consistency_scalings
 from distill_rl.diffusion.schedules import check_noise_levels, karras_sigmas
 from distill_rl.networks.backbones import make_backbone
 from distill_rl.networks.normalizer import RunningNormalizer
+from distill_rl.policies.generative import GenerativePolicy
 from distill_rl.policies.noise import scaled_noise_fn
 
 _NUM_FREQUENCIES = 8
 _MAX_FREQUENCY = 16.0
 
 
-class ConsistencyPolicy(nn.Module):
+class ConsistencyPolicy(GenerativePolicy):
     """Maps noise and an observation to an action in one step.
 
     `D(x, sigma, s) = c_skip x + c_out MLP(s, c_in x, embedding(c_noise))` with the scalings that make it the
@@ -111,43 +111,29 @@ class ConsistencyPolicy(nn.Module):
         noise_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Draws actions, differentiably.
+        """Draws actions, differentiably: by multistep consistency sampling above one step.
 
-        Args:
-          observation: shape `[..., O]`.
-          num_steps: network calls; above 1, multistep consistency sampling on a Karras grid.
-          noise_scale: factor on the noise: 0 gives the mode-like action, 1 the full distribution.
-          generator: source of the noise; needed only where `noise_scale` is not zero.
-
-        Returns:
-          Actions in [-1, 1]. Shape `[..., A]`.
-
-        Raises:
-          ValueError: if `num_steps` is below 1.
+        See `GenerativePolicy.sample`. Shapes `[..., O]` to `[..., A]`.
         """
-        if num_steps < 1:
-            raise ValueError(f"`num_steps` must be at least 1, got {num_steps}")
-        # The first levels of the grid; its last one is `sigma_min`, where the function is the identity.
-        sigmas = karras_sigmas(num_steps + 1, self.sigma_min, self.sigma_max).tolist()[:-1]
-        sigmas[0] = self.sigma_max
         actions = sample_multistep(
             lambda x, sigma: self.denoise(x, sigma, observation),
             scaled_noise_fn(observation, self.action_size, noise_scale, generator),
-            sigmas,
+            self.sampling_sigmas(num_steps),
             self.sigma_min,
         )
         return actions.clamp(-1.0, 1.0)
 
-    @torch.no_grad()
-    def act(
-        self,
-        observation: torch.Tensor,
-        num_steps: int = 1,
-        noise_scale: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """Draws actions; see `sample`."""
-        return self.sample(observation, num_steps, noise_scale, generator)
+    def sampling_sigmas(self, num_steps: int) -> list[float]:
+        """Returns the noise level of each network call of sampling, descending, on Karras' grid.
+
+        Raises:
+          ValueError: if `num_steps` is below 1.
+        """
+        check_at_least_one("num_steps", num_steps)
+        # The last level of the grid is `sigma_min`, where the function is the identity.
+        sigmas: list[float] = karras_sigmas(num_steps + 1, self.sigma_min, self.sigma_max).tolist()[:-1]
+        sigmas[0] = self.sigma_max  # to the bit, which is what the embedding is held ready for
+        return sigmas
 
     def log_prob(
         self,

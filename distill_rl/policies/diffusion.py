@@ -1,18 +1,18 @@
 """A policy of several denoising steps: a diffusion model conditioned on the observation."""
 
 import torch
-from torch import nn
 
 from distill_rl.checks import check_at_least_one
 from distill_rl.diffusion.ddpm import VarianceSchedule, sample_ancestral, variance_preserving_schedule
 from distill_rl.networks.backbones import make_backbone
 from distill_rl.networks.normalizer import RunningNormalizer
+from distill_rl.policies.generative import GenerativePolicy
 from distill_rl.policies.noise import scaled_noise_fn
 
 _EMBEDDING_SIZE = 16
 
 
-class DiffusionPolicy(nn.Module):
+class DiffusionPolicy(GenerativePolicy):
     """Predicts the noise in an action, and acts by taking it away step by step.
 
     Source: Wang et al. (2023), "Diffusion policies as an expressive policy class for offline reinforcement
@@ -89,16 +89,9 @@ class DiffusionPolicy(nn.Module):
         noise_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Draws actions, differentiably.
+        """Draws actions, differentiably; see `GenerativePolicy.sample`. Shapes `[..., O]` to `[..., A]`.
 
-        Args:
-          observation: shape `[..., O]`.
-          num_steps: has no meaning here: a diffusion model takes the steps it was trained with.
-          noise_scale: factor on all noise; 0 gives one action for each observation.
-          generator: source of the noise; needed only where `noise_scale` is not zero.
-
-        Returns:
-          Actions in [-1, 1]. Shape `[..., A]`.
+        `num_steps` has no meaning here: a diffusion model takes the steps that it was trained with.
         """
         del num_steps
         return sample_ancestral(
@@ -106,14 +99,3 @@ class DiffusionPolicy(nn.Module):
             lambda x, step: self.predict_noise(x, step, observation),
             scaled_noise_fn(observation, self.action_size, noise_scale, generator),
         )
-
-    @torch.no_grad()
-    def act(
-        self,
-        observation: torch.Tensor,
-        num_steps: int = 1,
-        noise_scale: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """Draws actions; see `sample`."""
-        return self.sample(observation, num_steps, noise_scale, generator)

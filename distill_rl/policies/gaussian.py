@@ -3,16 +3,24 @@
 import math
 
 import torch
-from torch import nn
 
+from distill_rl.checks import check_shape
 from distill_rl.networks.backbones import make_backbone
 from distill_rl.networks.normalizer import RunningNormalizer
+from distill_rl.policies.generative import GenerativePolicy
 from distill_rl.policies.noise import scaled_noise_fn
 
 _MIN_LOG_STD, _MAX_LOG_STD = -5.0, 0.0
+_LOG_SQRT_2_PI = 0.5 * math.log(2.0 * math.pi)
 
 
-class GaussianPolicy(nn.Module):
+def normal_log_prob(x: torch.Tensor, mean: torch.Tensor, log_std: torch.Tensor) -> torch.Tensor:
+    """Returns `log N(x; mean, exp(log_std)^2)` of each entry, in nats. Shapes that broadcast to `[...]`."""
+    scaled = (x - mean) * torch.exp(-log_std)
+    return -0.5 * scaled.square() - log_std - _LOG_SQRT_2_PI
+
+
+class GaussianPolicy(GenerativePolicy):
     """`N(tanh(m(s)), exp(l(s))^2)` in each dimension; samples are clipped to [-1, 1].
 
     Args:
@@ -44,10 +52,21 @@ class GaussianPolicy(nn.Module):
         return torch.tanh(mean), _MIN_LOG_STD + (_MAX_LOG_STD - _MIN_LOG_STD) * share
 
     def log_prob(self, observation: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-        """Returns log-densities of actions before clipping, in nats. Shapes `[..., O]`, `[..., A]`."""
+        """Returns log-densities of actions before clipping.
+
+        Args:
+          observation: shape `[..., O]`; axes of length 1 are repeated.
+          actions: shape `[..., A]`, of the same rank.
+
+        Returns:
+          In nats. Shape `[...]`.
+
+        Raises:
+          ValueError: if `actions` has another rank than `observation`, or another last axis.
+        """
         mean, log_std = self.parameters_of(observation)
-        scaled = (actions - mean) * torch.exp(-log_std)
-        return (-0.5 * scaled.square() - log_std - 0.5 * math.log(2.0 * math.pi)).sum(dim=-1)
+        check_shape("actions", actions, (*(None for _ in mean.shape[:-1]), self.action_size))
+        return normal_log_prob(actions, mean, log_std).sum(dim=-1)
 
     def sample(
         self,
@@ -56,29 +75,11 @@ class GaussianPolicy(nn.Module):
         noise_scale: float = 1.0,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Draws actions, differentiably.
+        """Draws actions, differentiably; see `GenerativePolicy.sample`. Shapes `[..., O]` to `[..., A]`.
 
-        Args:
-          observation: shape `[..., O]`.
-          num_steps: has no meaning here.
-          noise_scale: factor on the noise; 0 gives the mean.
-          generator: source of the noise; needed only where `noise_scale` is not zero.
-
-        Returns:
-          Actions in [-1, 1]. Shape `[..., A]`.
+        `num_steps` has no meaning here. A `noise_scale` of 0 gives the mean.
         """
         del num_steps
         mean, log_std = self.parameters_of(observation)
         noise = scaled_noise_fn(observation, self.action_size, noise_scale, generator)()
         return (mean + log_std.exp() * noise).clamp(-1.0, 1.0)
-
-    @torch.no_grad()
-    def act(
-        self,
-        observation: torch.Tensor,
-        num_steps: int = 1,
-        noise_scale: float = 0.0,
-        generator: torch.Generator | None = None,
-    ) -> torch.Tensor:
-        """Draws actions; see `sample`."""
-        return self.sample(observation, num_steps, noise_scale, generator)

@@ -1,10 +1,11 @@
 """Saved policies as they act: numpy in, numpy out."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 
+from distill_rl.checks import check_finite
 from distill_rl.networks.q_ensemble import QEnsemble
 from distill_rl.networks.world_model import Encoder
 from distill_rl.policies.candidates import act_by_value
@@ -12,11 +13,26 @@ from distill_rl.policies.chunk import ChunkDiffusionPolicy, ChunkPolicy
 from distill_rl.policies.chunk_execution import ChunkExecutor
 from distill_rl.policies.kinds import Policy
 
-_ACTING = {"num_steps": 1, "noise_scale": 0.0, "num_candidates": 1}
-_CHUNK_ACTING = {"num_steps": 1, "noise_scale": 1.0, "exec_horizon": 1}
+
+class _NumpyPolicy:
+    """What policies on numpy observations share: how they act unless told otherwise, and their noise."""
+
+    _default_acting: ClassVar[dict[str, Any]]
+    """How they act where neither the call nor their metadata (`acting`) say."""
+
+    def __init__(self, metadata: dict[str, Any]):
+        self.metadata = metadata
+        self._generator = torch.Generator().manual_seed(0)
+
+    def _acting(self, **asked: Any) -> dict[str, Any]:
+        given = {name: value for name, value in asked.items() if value is not None}
+        return self._default_acting | self.metadata.get("acting", {}) | given
+
+    def _noise(self, seed: int | None) -> torch.Generator:
+        return self._generator if seed is None else torch.Generator().manual_seed(seed)
 
 
-class LoadedPolicy:
+class LoadedPolicy(_NumpyPolicy):
     """A policy that acts on numpy observations.
 
     Args:
@@ -26,6 +42,8 @@ class LoadedPolicy:
       critic: values of actions, for acting by the best of several candidates; None if there is none.
     """
 
+    _default_acting = {"num_steps": 1, "noise_scale": 0.0, "num_candidates": 1}
+
     def __init__(
         self,
         policy: Policy,
@@ -33,11 +51,8 @@ class LoadedPolicy:
         encoder: Encoder | None = None,
         critic: QEnsemble | None = None,
     ):
-        self.policy = policy
-        self.metadata = metadata
-        self.encoder = encoder
-        self.critic = critic
-        self._generator = torch.Generator().manual_seed(0)
+        super().__init__(metadata)
+        self.policy, self.encoder, self.critic = policy, encoder, critic
 
     def act(
         self,
@@ -63,29 +78,26 @@ class LoadedPolicy:
           Actions in [-1, 1]. Shape `[A]` or `[B, A]`, float32.
 
         Raises:
-          ValueError: if the observation has the wrong shape, or there is no critic to choose.
+          ValueError: if the observation has the wrong shape or is not finite, a setting is out of range, or
+            there is no critic to choose.
         """
         rows = check_observation(observation, (self.encoder or self.policy).observation_size)
-        asked = {"num_steps": num_steps, "noise_scale": noise_scale, "num_candidates": num_candidates}
-        acting = _ACTING | self.metadata.get("acting", {})
-        acting |= {name: value for name, value in asked.items() if value is not None}
-        generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
+        acting = self._acting(num_steps=num_steps, noise_scale=noise_scale, num_candidates=num_candidates)
+        acting["generator"] = self._noise(seed)
         seen = torch.from_numpy(np.atleast_2d(rows))
         if self.encoder is not None:
             seen = self.encoder(seen)
         num_candidates = acting.pop("num_candidates")
         if num_candidates == 1:
-            actions = self.policy.act(seen, **acting, generator=generator)
+            actions = self.policy.act(seen, **acting)
         elif self.critic is None:
             raise ValueError(f"`num_candidates` must be 1 without a critic, got {num_candidates}")
         else:
-            actions = act_by_value(
-                self.policy, self.critic, seen, num_candidates, **acting, generator=generator
-            )
+            actions = act_by_value(self.policy, self.critic, seen, num_candidates, **acting)
         return actions.numpy().reshape(*rows.shape[:-1], self.policy.action_size)
 
 
-class LoadedChunkPolicy:
+class LoadedChunkPolicy(_NumpyPolicy):
     """A policy over chunks of actions that acts on numpy observations.
 
     `act` plans anew at every call. `make_executor` acts chunks out, and holds what is left of them.
@@ -95,9 +107,11 @@ class LoadedChunkPolicy:
       metadata: what was saved beside it (environment id, action repeat, ...).
     """
 
+    _default_acting = {"num_steps": 1, "noise_scale": 1.0, "exec_horizon": 1}
+
     def __init__(self, policy: ChunkPolicy, metadata: dict[str, Any]):
-        self.policy, self.metadata = policy, metadata
-        self._generator = torch.Generator().manual_seed(0)
+        super().__init__(metadata)
+        self.policy = policy
 
     def act(
         self,
@@ -107,7 +121,11 @@ class LoadedChunkPolicy:
         seed: int | None = None,
         sampler: str | None = None,
     ) -> np.ndarray:
-        """Draws chunks and returns their first actions, see `act_chunk`. Shapes `[B, O]` to `[B, A]`."""
+        """Draws chunks and returns their first actions; see `act_chunk` for the arguments.
+
+        Returns:
+          Shape `[A]` or `[B, A]`, float32.
+        """
         return self.act_chunk(observation, num_steps, noise_scale, seed, sampler)[..., 0, :]
 
     @torch.inference_mode()
@@ -135,16 +153,16 @@ class LoadedChunkPolicy:
           Actions in [-1, 1]. Shape `[T, A]` or `[B, T, A]`, float32.
 
         Raises:
-          ValueError: if the observation has the wrong shape, or a student is given a sampler.
+          ValueError: if the observation has the wrong shape or is not finite, a setting is out of range, or
+            a student is given a sampler.
         """
         rows = check_observation(observation, self.policy.observation_size)
         acting = self._acting(num_steps=num_steps, noise_scale=noise_scale, sampler=sampler)
         del acting["exec_horizon"]
         if "sampler" in acting and not isinstance(self.policy, ChunkDiffusionPolicy):
             raise ValueError(f"`sampler` must be None for a student, which jumps; got {acting['sampler']!r}")
-        generator = self._generator if seed is None else torch.Generator().manual_seed(seed)
         seen = torch.from_numpy(np.atleast_2d(rows))
-        chunks = self.policy.sample(seen, **acting, generator=generator).numpy()
+        chunks = self.policy.sample(seen, **acting, generator=self._noise(seed)).numpy()
         return chunks.reshape(*rows.shape[:-1], *chunks.shape[1:])
 
     def make_executor(
@@ -154,25 +172,27 @@ class LoadedChunkPolicy:
         noise_scale: float | None = None,
         sampler: str | None = None,
     ) -> ChunkExecutor:
-        """Returns what acts out `exec_horizon` actions of each chunk; see `act_chunk` for the rest."""
+        """Returns what acts out `exec_horizon` actions of each chunk; see `act_chunk` for the rest.
+
+        Raises:
+          ValueError: if `exec_horizon` is below 1.
+        """
 
         def plan(observation: np.ndarray) -> np.ndarray:
             return self.act_chunk(observation, num_steps, noise_scale, sampler=sampler)
 
         return ChunkExecutor(plan, self._acting(exec_horizon=exec_horizon)["exec_horizon"])
 
-    def _acting(self, **asked: Any) -> dict[str, Any]:
-        given = {name: value for name, value in asked.items() if value is not None}
-        return _CHUNK_ACTING | self.metadata.get("acting", {}) | given
-
 
 def check_observation(observation: np.ndarray, size: int) -> np.ndarray:
     """Returns observations as float32, copied: what is mapped from a file cannot be a tensor.
 
     Raises:
-      ValueError: if the shape is neither `[size]` nor `[B, size]`.
+      ValueError: if the shape is neither `[size]` nor `[B, size]`, or an entry is not finite: actions would
+        not be either.
     """
     rows = np.array(observation, np.float32)
     if rows.ndim not in (1, 2) or rows.shape[-1] != size:
         raise ValueError(f"`observation` must have shape [{size}] or [B, {size}], got {list(rows.shape)}")
+    check_finite("observation", rows)
     return rows

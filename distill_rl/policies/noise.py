@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 import torch
 
+from distill_rl.checks import check_not_negative
+
 
 def scaled_noise_fn(
     like: torch.Tensor, size: int, noise_scale: float, generator: torch.Generator | None
@@ -13,9 +15,13 @@ def scaled_noise_fn(
     Args:
       like: its leading axes, device and dtype are those of the noise. Shape `[..., any]`.
       size: last axis of the noise.
-      noise_scale: factor.
+      noise_scale: factor, at least 0.
       generator: source of the noise; torch's global one by default.
+
+    Raises:
+      ValueError: if `noise_scale` is negative or not finite.
     """
+    check_not_negative("noise_scale", noise_scale)
     shape = (*like.shape[:-1], size)
 
     def noise_fn() -> torch.Tensor:

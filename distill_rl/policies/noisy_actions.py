@@ -23,8 +23,11 @@ import torch
 from torch import Tensor
 
 from distill_rl.diffusion.likelihood import log_density
-from distill_rl.diffusion.schedules import karras_sigmas
 from distill_rl.policies.consistency import ConsistencyPolicy
+from distill_rl.policies.gaussian import normal_log_prob
+
+LIKELIHOOD_NAMES = ("gaussian_steps", "exact", "loss_difference")
+"""What ratios are made of: `chain_log_prob`, `ode_log_prob`, differences of `denoising_log_prob`."""
 
 
 def draw_noisy_actions(
@@ -85,8 +88,7 @@ def chain_log_prob(
     outputs = torch.cat([inputs[:, 1:], actions.unsqueeze(1)], dim=1)
     fixed = inputs.new_tensor(stds).log().reshape(-1, 1).expand(-1, inputs.shape[-1])
     log_stds = torch.cat([fixed, noise_log_std.unsqueeze(0)])
-    scaled = (outputs - mean) * torch.exp(-log_stds)
-    return (-0.5 * scaled.square() - log_stds - 0.5 * math.log(2.0 * math.pi)).sum(dim=(1, 2))
+    return normal_log_prob(outputs, mean, log_stds).sum(dim=(1, 2))
 
 
 def ode_log_prob(
@@ -144,6 +146,5 @@ def denoising_log_prob(
 
 def _chain_levels(policy: ConsistencyPolicy, num_steps: int) -> tuple[list[float], list[float]]:
     """Returns the noise level of each network call `[K]`, and the noise added between them `[K - 1]`."""
-    sigmas = karras_sigmas(num_steps + 1, policy.sigma_min, policy.sigma_max).tolist()[:-1]
-    sigmas[0] = policy.sigma_max
+    sigmas = policy.sampling_sigmas(num_steps)
     return sigmas, [math.sqrt(sigma**2 - policy.sigma_min**2) for sigma in sigmas[1:]]

@@ -9,8 +9,8 @@ import safetensors
 import safetensors.numpy
 import torch
 
+from distill_rl.policies.description import assemble_policy, check_description
 from distill_rl.policies.loaded import LoadedPolicy
-from distill_rl.policies.loading import assemble_policy, check_description
 from distill_rl.storage.framing import WireError, seal, unseal
 
 _MAGIC = b"DRLP"
@@ -87,11 +87,7 @@ def decode_policy(message: bytes, max_bytes: int) -> PublishedPolicy:
         raise WireError(f"`policy_version` must be an integer of at least 0, got {version!r:.50}")
     try:
         description = check_description(header.get("description"), "published policy")
-        if not isinstance(description["metadata"], dict):
-            raise WireError(f"`metadata` must be a map, got {type(description['metadata']).__name__}")
         weights = safetensors.numpy.load(bytes(payload))
-    except WireError:
-        raise
     except (AttributeError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise WireError(f"{type(error).__name__}: {error}") from error
     for name, array in weights.items():

@@ -10,7 +10,7 @@ from distill_rl.checks import (
     check_widths,
 )
 from distill_rl.diffusion.schedules import check_noise_levels
-from distill_rl.policies.rl_module import LIKELIHOOD_NAMES
+from distill_rl.policies.noisy_actions import LIKELIHOOD_NAMES
 from learners.ppo.advantages import ADVANTAGE_WEIGHTS
 
 COUPLINGS = ("generating", "independent")

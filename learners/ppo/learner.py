@@ -12,7 +12,7 @@ from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
 from torch import Tensor
 
-from distill_rl.policies.rl_module import NETWORK_INPUTS, ActorCriticModule
+from distill_rl.policies.actor_critic_module import NETWORK_INPUTS, ActorCriticModule
 from learners.ppo.advantages import advantage_weights
 from learners.ppo.config import ConsistencyPPOConfig
 from learners.ppo.consistency_loss import weighted_consistency_loss

@@ -67,3 +67,8 @@ def test_one_candidate_is_taken():
     """Whatever its value."""
     actions = act_by_value(_Fixed([0.25]), _critic, torch.randn(4, 1), 1)
     assert torch.equal(actions, torch.full((4, 1), 0.25))
+
+
+def test_no_candidate_is_refused():
+    with pytest.raises(ValueError, match="`num_candidates` must be an integer of at least 1, got 0"):
+        act_by_value(_Fixed([0.25]), _critic, torch.randn(4, 1), 0)

@@ -151,7 +151,7 @@ def test_log_prob_sees_the_observation(policy):
 
 def test_bad_arguments_are_named(policy):
     """Messages name the argument and what came."""
-    with pytest.raises(ValueError, match="`num_steps` must be at least 1, got 0"):
+    with pytest.raises(ValueError, match="`num_steps` must be an integer of at least 1, got 0"):
         policy.act(torch.zeros(1, 3), 0)
     with pytest.raises(ValueError, match=r"`sigma_max` must exceed `sigma_min` = 0\.002, got 0\.001"):
         ConsistencyPolicy(3, 2, sigma_max=0.001)

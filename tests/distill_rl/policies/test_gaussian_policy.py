@@ -135,3 +135,10 @@ def test_unknown_backbone_is_named():
     """The message names the choices and what came."""
     with pytest.raises(ValueError, match="`backbone` must be one of ln_resnet, mlp; got 'unet'"):
         GaussianPolicy(3, 2, backbone="unet")
+
+
+def test_actions_of_another_rank_are_refused():
+    """One action for each of five states, and not each for each."""
+    policy = GaussianPolicy(3, 2, hidden_sizes=(8,))
+    with pytest.raises(ValueError, match=r"`actions` must have shape \[any, 2\], got \[5, 1, 2\]"):
+        policy.log_prob(torch.zeros(5, 3), torch.zeros(5, 1, 2))

@@ -15,6 +15,9 @@ from distill_rl.policies.diffusion import DiffusionPolicy
 from distill_rl.policies.gaussian import GaussianPolicy
 from distill_rl.policies.loading import find_policy_folder, load_policy, save_policy
 
+_NEEDED = ("metadata", "weights_sha256")
+_MAPS = ("architecture", "metadata", "encoder", "critic")
+
 
 @pytest.fixture
 def policy() -> ConsistencyPolicy:
@@ -59,6 +62,26 @@ def test_wrong_observation_shape_is_named(folder):
         load_policy(folder).act(np.zeros((2, 4)))
 
 
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_an_observation_that_is_not_finite_is_refused(folder, bad):
+    """No action comes of it, rather than one that is not finite either."""
+    with pytest.raises(ValueError, match=r"`observation` must be finite, got 1 .* first at \(1, 2\)"):
+        load_policy(folder).act(np.array([[0.0, 0.0, 0.0], [0.0, 0.0, bad]]))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"num_steps": 0}, "`num_steps` must be an integer of at least 1, got 0"),
+        ({"noise_scale": -0.5}, "`noise_scale` must not be negative, got -0.5"),
+        ({"noise_scale": float("nan")}, "`noise_scale` must not be negative, got nan"),
+    ],
+)
+def test_settings_of_acting_out_of_range_are_named(folder, settings, message):
+    with pytest.raises(ValueError, match=message):
+        load_policy(folder).act(np.zeros(3), **settings)
+
+
 def test_policy_is_found_from_a_run_its_checkpoints_and_a_checkpoint(policy, tmp_path):
     """The one-line `latest` pointer leads from a run folder to the newest checkpoint's policy."""
     for step in (1, 2):
@@ -98,7 +121,9 @@ def test_damaged_description_is_named(folder):
     good = json.loads(path.read_text())
     cases = [
         ("{", "is damaged"),
-        (json.dumps({k: v for k, v in good.items() if k != "metadata"}), "lacks metadata"),
+        *((json.dumps({k: v for k, v in good.items() if k != lost}), f"lacks {lost}") for lost in _NEEDED),
+        (json.dumps(good | {"metadata": None}), "lacks metadata"),
+        *((json.dumps(good | {part: [1]}), f"{part} must be a map, got list") for part in _MAPS),
         (json.dumps(good | {"format_version": 9}), "must have a format version up to 3, got 9"),
         (json.dumps(good | {"architecture": good["architecture"] | {"action_size": 5}}), "does not fit"),
     ]
@@ -135,6 +160,10 @@ def test_a_policy_brings_its_encoder(tmp_path):
     lacking = {name: value for name, value in description["encoder"].items() if name != "latent_size"}
     (folder / "policy.json").write_text(json.dumps(description | {"encoder": lacking}))
     with pytest.raises(ValueError, match=r"policy\.json` is damaged: it lacks encoder latent_size"):
+        load_policy(folder)
+    uneven = description["encoder"] | {"group_size": 3}
+    (folder / "policy.json").write_text(json.dumps(description | {"encoder": uneven}))
+    with pytest.raises(ValueError, match=r"policy\.json` is damaged: `latent_size` must be a multiple"):
         load_policy(folder)
     (folder / "policy.json").write_text(json.dumps(description | {"encoder": None}))
     with pytest.raises(ValueError, match="only one of them has the encoder"):
