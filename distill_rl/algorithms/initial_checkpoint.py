@@ -25,15 +25,18 @@ def read_trainer_state(path: str | Path) -> dict[str, Any]:
       What `NetworkTrainer.get_state` returned.
 
     Raises:
-      ValueError: if there is no checkpoint, or it holds no trainer.
+      ValueError: if there is no checkpoint, it is damaged, or it holds no trainer.
     """
     roots = checkpoint_folders(path)
     files = [root / folder / _LEARNER_STATE for root in roots for folder in ("", ALGORITHM_FOLDER)]
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         raise ValueError(f"`{path}` must hold the checkpoint of an algorithm, got none in it")
-    with file.open("rb") as opened:
-        state = pickle.load(opened)
+    try:
+        with file.open("rb") as opened:
+            state = pickle.load(opened)
+    except (EOFError, pickle.UnpicklingError) as error:
+        raise ValueError(f"`{file}` is damaged: {error}") from error
     if TRAINER not in state:
         raise ValueError(f"`{path}` must hold the checkpoint of a learner of ours, got {sorted(state)}")
     trainer: dict[str, Any] = state[TRAINER]

@@ -96,13 +96,16 @@ class ActorCriticNetworks(nn.Module):
     ) -> None:
         """Merges the statistics of a batch of targets, and keeps what the network predicts.
 
-        Batches are averaged alike up to `max_count`, and with a memory of that many from there on.
+        Batches are averaged alike up to `max_count`, and with a memory of that many from there on. Statistics
+        that are not finite are ignored.
 
         Args:
           mean: of the targets. Shape `[]`.
           square_mean: of their squares. Shape `[]`.
           max_count: batches remembered.
         """
+        if not torch.isfinite(mean + square_mean):
+            return
         count = torch.clamp(self.value_count + 1.0, max=max_count)
         old_mean, old_scale = self.value_mean.clone(), self.value_scale.clone()
         old_square = old_scale.square() + old_mean.square()

@@ -8,6 +8,9 @@ from torch import nn
 from distill_rl.networks.reward import RewardModel
 from distill_rl.policies.chunk import ChunkConsistencyPolicy, ChunkDiffusionPolicy
 
+TEACHER, REWARD, STUDENT = PARTS = ("teacher", "reward", "student")
+"""The parts by name, in the order that the paper has their stages in."""
+
 
 class ChunkNetworks(nn.Module):
     """What the stages leave behind, and which of them there is yet.
@@ -28,7 +31,6 @@ class ChunkNetworks(nn.Module):
 
     encoder = None  # the policies see observations
     is_begun: torch.Tensor
-    _PARTS = ("teacher", "reward", "student")
 
     def __init__(
         self,
@@ -42,23 +44,23 @@ class ChunkNetworks(nn.Module):
         self.teacher = ChunkDiffusionPolicy(observation_size, action_size, **policy_settings)
         self.reward_model = RewardModel(observation_size, action_size, tuple(reward_hidden_sizes))
         self.student = ChunkConsistencyPolicy(observation_size, action_size, **policy_settings)
-        self.register_buffer("is_begun", torch.zeros(3, dtype=torch.bool))
+        self.register_buffer("is_begun", torch.zeros(len(PARTS), dtype=torch.bool))
 
     def has(self, part: str) -> bool:
         """Returns whether `teacher`, `reward` or `student` is more than its initial weights."""
-        return bool(self.is_begun[self._PARTS.index(part)])
+        return bool(self.is_begun[PARTS.index(part)])
 
     def put(self, part: str, network: nn.Module) -> None:
         """Holds a network as `teacher` (its denoiser), `reward` or `student` (its jumper)."""
-        if part == "reward":
+        if part == REWARD:
             assert isinstance(network, RewardModel)
             self.reward_model = network
         else:
             policy = getattr(self, part)
             policy.model = network
-        self.is_begun[self._PARTS.index(part)] = True
+        self.is_begun[PARTS.index(part)] = True
 
     def part(self, part: str) -> nn.Module:
         """Returns the network of `teacher`, `reward` or `student`, as `put` takes it."""
-        network: nn.Module = self.reward_model if part == "reward" else getattr(self, part).model
+        network: nn.Module = self.reward_model if part == REWARD else getattr(self, part).model
         return network

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from distill_rl.checks import check_shape
 from distill_rl.networks.mlp import MLP
 from distill_rl.networks.temporal_unet import TemporalUNet
 from distill_rl.networks.trajectory_networks import ConditionedUNet
@@ -23,7 +24,13 @@ def inpaint(plan: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
 
     Returns:
       Shape `[B, T, S]`.
+
+    Raises:
+      ValueError: if the ends are not two states for each plan, or a plan is of a single step.
     """
+    check_shape("ends", ends, (len(plan), 2 * plan.shape[-1]))
+    if plan.shape[1] < 2:
+        raise ValueError(f"`plan` must have 2 steps or more, got {plan.shape[1]}")
     start, goal = ends.unsqueeze(1).chunk(2, dim=-1)
     return torch.cat([start, plan[:, 1:-1], goal], dim=1)
 

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from distill_rl.checks import check_at_least_one
+from distill_rl.checks import check_at_least_one, check_finite, check_shape
 from distill_rl.datasets.state_limits import StateLimits
 from distill_rl.diffusion.multistep import sample_diffusion
 from distill_rl.networks.plan_networks import InverseDynamics, PlanReturn
@@ -36,6 +36,9 @@ def diffusion_sampler(
       generator: source of every draw.
       guide: `J`.
       guidance_scale: factor on its gradient.
+
+    Raises:
+      ValueError: once it is called, see `sample_diffusion`.
     """
 
     def sample(ends: torch.Tensor) -> torch.Tensor:
@@ -119,7 +122,13 @@ def plan_states(
 
     Returns:
       Shape `[M, T, S]`, float32.
+
+    Raises:
+      ValueError: if the shapes are others, or an entry is not finite.
     """
+    for name, states in (("start", start), ("goal", goal)):
+        check_shape(name, states, (len(start), len(limits.low)))
+        check_finite(name, states)
     ends = torch.from_numpy(np.concatenate([limits.scale(start), limits.scale(goal)], axis=1)).to(device)
     return limits.restore(sample_fn(ends).cpu().numpy())
 

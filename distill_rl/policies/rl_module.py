@@ -9,7 +9,7 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from distill_rl.networks.chunk_networks import ChunkNetworks
+from distill_rl.networks.chunk_networks import STUDENT, TEACHER, ChunkNetworks
 from distill_rl.networks.distill_networks import StudentNetworks, make_networks
 from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.networks.world_model import WorldModelConfig
@@ -116,7 +116,7 @@ class ChunkModule(PolicyModule):
         return ChunkNetworks(observation_size, action_size, **self.model_config["networks"])
 
     def _forward_inference(self, batch: Mapping[str, Any], **kwargs: Any) -> dict[str, Any]:
-        part = "student" if self.networks.has("student") else "teacher"
+        part = STUDENT if self.networks.has(STUDENT) else TEACHER
         policy = getattr(self.networks, part)
         acting = {name: value for name, value in self.model_config[part].items() if name != "exec_horizon"}
         with torch.no_grad():

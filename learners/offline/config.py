@@ -173,6 +173,11 @@ class LearningConfig:
                 "`num_action_candidates` must be 1 without a critic, got "
                 f"{self.num_action_candidates} with improvement 'none'"
             )
+        if self.normalize_q_targets and self.batch_size < 2:
+            raise ValueError(
+                "`batch_size` must be at least 2 for each learner with normalize_q_targets, since one value "
+                f"has no deviation; got {self.batch_size}"
+            )
         if self.num_reference_states > self.batch_size and self.improvement == "references":
             raise ValueError(
                 f"`num_reference_states` must be at most batch_size = {self.batch_size}, got "

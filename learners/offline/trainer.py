@@ -60,15 +60,17 @@ class OfflineTrainer(PolicyTrainer[TransitionBatch, LearningConfig]):
           state: what `get_state` of the other returned.
 
         Raises:
-          ValueError: if the networks differ.
+          ValueError: if the networks differ, or it is the state of a trainer of another kind.
         """
+        if "online" not in state:
+            raise ValueError(f"`state` must be that of a trainer of single actions, got {sorted(state)}")
         try:
             self._load_weights(state)
         except (RuntimeError, ValueError) as error:
             raise ValueError(
                 f"the networks of the checkpoint must be those configured, got {error}"
             ) from error
-        for group, own in zip(self._optimizer.param_groups, self._parameter_groups()):
+        for group, own in zip(self._optimizer.param_groups, self._parameter_groups(), strict=True):
             group["lr"] = own.get("lr", self.config.learning_rate)
         self.num_updates = int(state["num_updates"])
         self._last_good = self._copy_weights()

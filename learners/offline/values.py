@@ -1,8 +1,11 @@
 """Learning values of actions, and policies from them."""
 
+import math
+
 import torch
 from torch import Tensor
 
+from distill_rl.checks import check_at_least_one, check_positive, check_shape
 from distill_rl.networks.q_ensemble import QEnsemble
 from distill_rl.policies.diffusion import DiffusionPolicy
 from distill_rl.policies.kinds import Policy
@@ -42,7 +45,11 @@ def temporal_difference_targets(
 
     Returns:
       Shape `[B]`, in reward units unless normalised.
+
+    Raises:
+      ValueError: if `num_actions` is below 1.
     """
+    check_at_least_one("num_actions", num_actions)
     repeated = batch.next_observation.unsqueeze(1).expand(-1, num_actions, -1)
     actions = policy.sample(repeated, num_steps, generator=generator)
     next_value = critic(repeated, actions).amax(dim=-1).amin(dim=0)
@@ -51,7 +58,20 @@ def temporal_difference_targets(
 
 
 def critic_loss(critic: QEnsemble, batch: TransitionBatch, targets: Tensor) -> Tensor:
-    """Returns `sum_i mean (Q_i(s, a) - target)^2`. Shape `[]`."""
+    """Returns `sum_i mean (Q_i(s, a) - target)^2`.
+
+    Args:
+      critic: learns.
+      batch: of tensors.
+      targets: shape `[B]`.
+
+    Returns:
+      Shape `[]`.
+
+    Raises:
+      ValueError: if `targets` has another shape than the rewards.
+    """
+    check_shape("targets", targets, tuple(batch.reward.shape))
     squared: Tensor = (critic(batch.observation, batch.action) - targets).square()
     return squared.mean(dim=-1).sum()
 
@@ -65,7 +85,14 @@ def policy_gradient_loss(q_values: Tensor, generator: torch.Generator) -> Tensor
     Args:
       q_values: of the policy's own actions, differentiable. Shape `[2, B]`.
       generator: of the order.
+
+    Returns:
+      Shape `[]`.
+
+    Raises:
+      ValueError: if there are not two members.
     """
+    check_shape("q_values", q_values, (2, None))
     first = int(torch.randint(2, (), generator=generator, device=generator.device))
     return -q_values[first].mean() / q_values[1 - first].abs().mean().detach().clamp_min(1e-6)
 
@@ -100,8 +127,12 @@ def critic_reference_set(
       generator: source of every draw.
 
     Returns:
-      A reference set in the mass convention.
+      A reference set in the mass convention, of `N` candidates for each of `B` states.
+
+    Raises:
+      ValueError: if `num_candidates` is below 1.
     """
+    check_at_least_one("num_candidates", num_candidates)
     repeated = observation.unsqueeze(1).expand(-1, num_candidates, -1)
     drawn = behaviour.sample(repeated[:, 1:], generator=generator)
     actions = torch.cat([taken_action.unsqueeze(1), drawn], dim=1)
@@ -130,11 +161,15 @@ def boltzmann_log_weights(q_values: Tensor, target_kl: float) -> Tensor:
 
     Returns:
       Normalised. Shape `[B, N]`.
+
+    Raises:
+      ValueError: if `target_kl` is not positive.
     """
+    check_positive("target_kl", target_kl)
     advantage = q_values - q_values.amax(dim=-1, keepdim=True)
     spread = -advantage.amin(dim=-1, keepdim=True)
     relative = advantage / spread.clamp_min(torch.finfo(q_values.dtype).tiny)
-    log_count = torch.log(torch.tensor(float(q_values.shape[-1])))
+    log_count = math.log(q_values.shape[-1])
     low, high = torch.full_like(spread, -16.0), torch.full_like(spread, 16.0)  # of log eta / spread
     for _ in range(_NUM_BISECTIONS):
         middle = 0.5 * (low + high)

@@ -6,11 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_rl.networks.chunk_networks import ChunkNetworks
+from distill_rl.networks.chunk_networks import REWARD, STUDENT, TEACHER, ChunkNetworks
 from learners.network_trainer import NetworkTrainer
 from learners.trajectory.chunks import ChunkBatch
 from learners.trajectory.config import TrajectoryConfig
-from learners.trajectory.pipeline_config import REWARD, STUDENT, TEACHER, StagesConfig
+from learners.trajectory.pipeline_config import STAGES, StagesConfig
 from learners.trajectory.trainers import RewardTrainer, StudentTrainer, TeacherTrainer
 
 _COUNTERS = ("num_updates", "num_skipped_updates", "num_rollbacks")
@@ -100,6 +100,7 @@ class PipelineTrainer:
         """Returns everything that `set_state` needs to go on with the same draws and weights."""
         return {
             "networks": {name: tensor.clone() for name, tensor in self.ema.state_dict().items()},
+            "sigma_data": self.config.sigma_data,
             "stage": self._index,
             "finished": dict(self._finished),
             "trainer": None if self._trainer is None else self._trainer.get_state(),
@@ -170,7 +171,8 @@ def adopt(networks: ChunkNetworks, part: str, state: Mapping[str, Any], source: 
       source: where the state comes from, for messages.
 
     Raises:
-      ValueError: if the state is of something else or of other sizes, or that stage had not begun in it.
+      ValueError: if the state is of something else, its sizes or scalings are others, or that stage had not
+        begun in it.
     """
     if not isinstance(state.get("networks"), Mapping) or "is_begun" not in state["networks"]:
         raise ValueError(f"`{source}` must hold the checkpoint of an RACTD run, got one of another algorithm")
@@ -180,17 +182,23 @@ def adopt(networks: ChunkNetworks, part: str, state: Mapping[str, Any], source: 
         for name, tensor in state["networks"].items()
         if name.startswith(prefix)
     }
-    order = (TEACHER, REWARD, STUDENT).index(part)
-    if not bool(state["networks"]["is_begun"][order]):
+    if not bool(state["networks"]["is_begun"][STAGES.index(part)]):
         raise ValueError(f"`{source}` must hold a {part} to go on from, got a run that has not trained one")
     network = networks.part(part)
-    wanted = network.state_dict()
-    if differing := [n for n in wanted if n not in held or held[n].shape != wanted[n].shape]:
+    found, wanted = (
+        {name: list(tensor.shape) for name, tensor in weights.items()}
+        for weights in (held, network.state_dict())
+    )
+    if differing := [name for name in wanted | found if found.get(name) != wanted.get(name)]:
         name = differing[0]
-        shape = list(held[name].shape) if name in held else None
         raise ValueError(
             f"`{source}` must hold a {part} of the sizes configured, got other shapes in {len(differing)} of "
-            f"its {len(wanted)} weights: {name} has {shape}, not {list(wanted[name].shape)}"
+            f"its weights: {name} has {found.get(name)}, not {wanted.get(name)}"
+        )
+    sigma_data = networks.teacher.sigma_data
+    if part == TEACHER and state.get("sigma_data", sigma_data) != sigma_data:
+        raise ValueError(
+            f"`{source}` must hold a teacher of sigma_data = {sigma_data}, got {state['sigma_data']}"
         )
     network.load_state_dict(held)
     networks.put(part, network)

@@ -4,10 +4,11 @@ import dataclasses
 
 from distill_rl.checks import check_at_least_one, check_choice, check_not_negative
 from distill_rl.diffusion.multistep import SAMPLERS
+from distill_rl.networks.chunk_networks import PARTS, REWARD, STUDENT, TEACHER
 from learners.trajectory.config import TrajectoryConfig
 
-TEACHER, REWARD, STUDENT = STAGES = ("teacher", "reward", "student")
-"""The stages by name, in the order that the paper has them in."""
+STAGES = PARTS
+"""Each stage has the name of the part that it leaves."""
 
 
 @dataclasses.dataclass(frozen=True)

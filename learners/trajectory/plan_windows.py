@@ -61,6 +61,11 @@ class PlanSampler:
         check_at_least_one("num_steps", num_steps)
         check_at_least_one("stride", stride)
         check_at_least_one("goal_size", goal_size)
+        if goal_size > dataset.observations.shape[1]:
+            raise ValueError(
+                f"`goal_size` must be at most {dataset.observations.shape[1]}, the entries of a state; "
+                f"got {goal_size}"
+            )
         check_positive("goal_radius", goal_radius)
         check_fraction("discount", discount)
         length = (num_steps - 1) * stride + 1

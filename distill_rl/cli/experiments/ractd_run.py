@@ -28,13 +28,13 @@ from distill_rl.cli.machine import describe_machine
 from distill_rl.datasets.scores import find_reference, normalized_score
 from distill_rl.datasets.store import load_dataset
 from distill_rl.envs import make_env
-from distill_rl.networks.chunk_networks import ChunkNetworks
+from distill_rl.networks.chunk_networks import REWARD, STUDENT, TEACHER, ChunkNetworks
 from distill_rl.policies.loaded import LoadedChunkPolicy
 from learners.offline.transitions import observation_statistics
 from learners.trajectory.chunks import ChunkSampler
 from learners.trajectory.config import TrajectoryConfig
 from learners.trajectory.pipeline import PipelineTrainer, adopt, chunk_network_settings
-from learners.trajectory.pipeline_config import REWARD, STUDENT, TEACHER, ChunkActingConfig, StagesConfig
+from learners.trajectory.pipeline_config import ChunkActingConfig, StagesConfig
 
 _TIMED_ACTIONS = 20
 

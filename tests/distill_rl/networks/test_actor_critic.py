@@ -46,3 +46,13 @@ def test_noise_std_must_be_positive():
     """The message names the setting and what came."""
     with pytest.raises(ValueError, match="`noise_std` must be positive, got -1"):
         ActorCriticNetworks(3, 2, noise_std=-1.0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_statistics_that_are_not_finite_are_ignored(networks, bad):
+    """One broken batch does not break all values from there on."""
+    networks.update_value_scale(torch.tensor(3.0), torch.tensor(13.0))
+    before = {name: buffer.clone() for name, buffer in networks.state_dict().items()}
+    networks.update_value_scale(torch.tensor(bad), torch.tensor(13.0))
+    networks.update_value_scale(torch.tensor(3.0), torch.tensor(bad))
+    assert all(torch.equal(buffer, before[name]) for name, buffer in networks.state_dict().items())

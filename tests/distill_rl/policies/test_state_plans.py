@@ -129,3 +129,19 @@ def test_states_between_those_of_a_plan_are_on_straight_lines(stride):
             np.testing.assert_allclose(filled[:, entry], expected, atol=1e-6)
     with pytest.raises(ValueError, match="stride"):
         interpolate_plans(plans, 0)
+
+
+def test_ends_that_do_not_fit_are_refused(ends):
+    """Other numbers of states or entries, a plan of one step, and what is not finite."""
+    plan = torch.zeros(3, 8, 4)
+    for wrong in (ends[:1], ends[:, :4]):
+        with pytest.raises(ValueError, match=r"`ends` must have shape \[3, 8\]"):
+            inpaint(plan, wrong)
+    with pytest.raises(ValueError, match="`plan` must have 2 steps or more, got 1"):
+        inpaint(plan[:, :1], ends)
+    limits = StateLimits(low=np.zeros(2), high=np.ones(2))
+    start = np.full((3, 2), 0.5)
+    with pytest.raises(ValueError, match=r"`goal` must have shape \[3, 2\], got \[3, 1\]"):
+        plan_states(None, limits, start, start[:, :1])
+    with pytest.raises(ValueError, match="`start` must be finite, got 1"):
+        plan_states(None, limits, np.where(np.eye(3, 2, -2) > 0, np.nan, start), start)

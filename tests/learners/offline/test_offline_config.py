@@ -75,6 +75,10 @@ def test_a_dataset_has_a_known_transform():
             {"improvement": "references", "batch_size": 32, "num_reference_states": 33},
             "`num_reference_states` must be at most batch_size = 32, got 33",
         ),
+        (
+            {"improvement": "gradient", "normalize_q_targets": True, "batch_size": 1},
+            "`batch_size` must be at least 2 for each learner with normalize_q_targets",
+        ),
     ],
 )
 def test_values_that_do_not_go_together_are_named(options, message):

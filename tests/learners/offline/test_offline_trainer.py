@@ -337,3 +337,30 @@ def test_a_batch_that_is_not_finite_is_skipped(method):
     metrics = trainer.update(_batch(2))
     assert (metrics["num_updates"], metrics["num_skipped_updates"]) == (2, 1)
     assert any(not torch.equal(tensor, before[name]) for name, tensor in _weights(trainer).items())
+
+
+def test_it_goes_on_from_another_trainer_at_its_own_step_sizes():
+    """Weights, averages, moments and the count are the other's; the limits of its steps are not."""
+    other = _make("critic_distill", seed=3)
+    for step in range(3):
+        other.update(_batch(step))
+    trainer = _make("critic_distill", learning_rate=1e-5, critic_learning_rate=2e-5)
+    trainer.start_from(other.get_state())
+    _assert_equal(_weights(trainer), _weights(other))
+    assert trainer.num_updates == 3
+    groups, others = trainer._optimizer.param_groups, other._optimizer.param_groups
+    assert [group["lr"] for group in groups] == [1e-5, 1e-5, 2e-5]
+    moments = [
+        [trainer._optimizer.state[p]["exp_avg"] for group in of for p in group["params"]]
+        for trainer, of in ((trainer, groups), (other, others))
+    ]
+    assert all(torch.equal(one, two) for one, two in zip(*moments, strict=True))
+
+
+def test_it_does_not_go_on_from_what_it_cannot():
+    """Other networks, and a trainer of another kind, are named."""
+    trainer = _make("critic_distill")
+    with pytest.raises(ValueError, match="networks of the checkpoint must be those configured"):
+        trainer.start_from(_make("critic_distill", hidden_sizes=(9,)).get_state())
+    with pytest.raises(ValueError, match=r"trainer of single actions, got \['networks', 'stage'\]"):
+        trainer.start_from({"stage": 0, "networks": {}})

@@ -217,3 +217,26 @@ def test_a_reference_set_of_one_candidate_is_the_taken_action(models):
     ).validate()
     assert torch.equal(found.actions, batch.action[:, None])
     assert torch.equal(found.log_probs, torch.zeros(8, 1))
+
+
+def test_wrong_arguments_are_named():
+    """Also what would be broadcast in silence: targets of another rank, values of other members."""
+    batch = _batch()
+    with pytest.raises(ValueError, match=r"`targets` must have shape \[8\], got \[8, 1\]"):
+        critic_loss(_critic, batch, torch.zeros(8, 1))
+    with pytest.raises(ValueError, match=r"`q_values` must have shape \[2, any\], got \[3, 8\]"):
+        policy_gradient_loss(torch.zeros(3, 8), _generator())
+    with pytest.raises(ValueError, match="`num_actions` must be an integer of at least 1, got 0"):
+        _targets(batch, _Policy(), num_actions=0)
+    with pytest.raises(ValueError, match=r"`target_kl` must be positive, got 0\.0"):
+        boltzmann_log_weights(torch.zeros(2, 3), 0.0)
+    with pytest.raises(ValueError, match="`num_candidates` must be an integer of at least 1, got 0"):
+        critic_reference_set(
+            batch.observation,
+            batch.action,
+            None,
+            _critic,
+            num_candidates=0,
+            target_kl=1.0,
+            generator=_generator(),
+        )

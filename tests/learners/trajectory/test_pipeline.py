@@ -127,6 +127,20 @@ def test_what_cannot_be_adopted_is_named():
     other = ChunkNetworks(3, 1, **chunk_network_settings(larger))
     with pytest.raises(ValueError, match=r"`there` must hold a teacher of the sizes configured, got other"):
         adopt(other, "teacher", trainer.get_state(), "there")
+    spread = dataclasses.replace(_CONFIG, sigma_data=1.0)
+    other = ChunkNetworks(3, 1, **chunk_network_settings(spread))
+    with pytest.raises(ValueError, match=r"`there` must hold a teacher of sigma_data = 1.0, got 0.5"):
+        adopt(other, "teacher", trainer.get_state(), "there")
+
+
+def test_a_deeper_reward_model_is_not_taken_for_a_shallow_one():
+    """Weights that there is no place for count too."""
+    trainer = make(StagesConfig(stages=("reward",), reward_updates=1))
+    state = trainer.get_state()
+    state["networks"]["reward_model.layers.9.bias"] = torch.zeros(1)
+    networks = ChunkNetworks(3, 1, **chunk_network_settings(_CONFIG))
+    with pytest.raises(ValueError, match=r"reward of the sizes .*layers.9.bias has \[1\], not None"):
+        adopt(networks, "reward", state, "there")
 
 
 def test_a_teacher_that_climbs_rewards_comes_after_their_model():

@@ -176,6 +176,8 @@ def test_inverse_dynamics_recovers_the_actions_of_a_linear_system():
     limits = StateLimits.of(dataset)
     sampler, generator = StepSampler(dataset, limits), np.random.default_rng(0)
     trainer = InverseDynamicsTrainer(2, 1, _CONFIG, 0, step_scale=sampler.step_scale)
+    with pytest.raises(ValueError, match=r"`step_scale` must have shape \[2\], got \[1\]"):
+        InverseDynamicsTrainer(2, 1, _CONFIG, 0, step_scale=sampler.step_scale[:1])
     for _ in range(600):
         trainer.update(sampler.sample(64, generator))
     found = infer_actions(trainer.ema, limits, dataset.observations, dataset.next_observations)
@@ -218,6 +220,8 @@ def test_windows_longer_than_every_episode_are_refused():
         PlanSampler(dataset, 31, StateLimits.of(dataset), stride=2)
     with pytest.raises(ValueError, match="stride"):
         PlanSampler(dataset, 4, StateLimits.of(dataset), stride=0)
+    with pytest.raises(ValueError, match="`goal_size` must be at most 2, the entries of a state; got 3"):
+        PlanSampler(dataset, 4, StateLimits.of(dataset), goal_size=3)
 
 
 def test_a_schedule_scales_the_steps():
