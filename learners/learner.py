@@ -1,6 +1,7 @@
 """The learner that distils reference sets: a `Distiller` and a `ReferenceReplay`."""
 
 import dataclasses
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from learners.latent_distiller import LatentDistiller
 from learners.network_learner import NetworkLearner
 from learners.replay import ReferenceReplay
 
+_logger = logging.getLogger(__name__)
+
 
 @dataclasses.dataclass(frozen=True)
 class LearnerReport:
@@ -29,8 +32,8 @@ class LearnerReport:
       num_replay_sets: reference sets in the learner's replay.
       num_skipped_updates: updates skipped so far because a loss or gradient was not finite.
       num_rollbacks: returns to the last good weights so far.
-      num_invalid_sets: reference sets refused so far because they broke the contract.
-      num_lost_fragments: fragments that could not be fetched so far.
+      num_invalid_sets: reference sets refused in this call because they broke the contract.
+      num_lost_fragments: fragments that could not be fetched in this call.
       metrics: RLlib metrics of the call.
     """
 
@@ -62,8 +65,6 @@ class DistillLearner(NetworkLearner):
         """Builds the module, the trainer and the replay; all learners start from the same weights."""
         super().build()
         self.replay = ReferenceReplay(-(-self.config.replay_capacity // self._num_ranks))
-        self._num_invalid_sets = 0
-        self._num_lost_fragments = 0
 
     def update(  # type: ignore[override]
         self, references: Sequence[ReferenceSet | ray.ObjectRef] = (), *, num_updates: int = 0
@@ -77,8 +78,9 @@ class DistillLearner(NetworkLearner):
           num_updates: gradient steps.
         """
         self._check_is_built()
-        for reference_set in references:
-            self._add(reference_set)
+        self._num_invalid_sets = self._num_lost_fragments = 0
+        for reference in references:
+            self._add(reference)
         for _ in range(num_updates):
             self._log(self._take_step())
         if self.distributed and num_updates:
@@ -144,8 +146,9 @@ class DistillLearner(NetworkLearner):
             reference_set = reference_set.map_arrays(lambda a: a[self._rank :: self._num_ranks])
         try:
             self.replay.add(reference_set)
-        except ValueError:
+        except ValueError as error:
             self._num_invalid_sets += len(reference_set)
+            _logger.warning("%d reference sets are refused: %s", len(reference_set), error)
 
     def _finite_weights(self) -> dict[str, Any] | None:
         weights = self.module[DEFAULT_MODULE_ID].get_state()

@@ -1,44 +1,37 @@
 """The algorithm: search, distil, broadcast."""
 
-import collections
-import logging
-import pickle
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import COMPONENT_LEARNER_GROUP
 from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.rllib.env.env_runner_group import EnvRunnerGroup
 from ray.rllib.utils.metrics import ENV_RUNNER_RESULTS, LEARNER_RESULTS
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.policy_runner import make_config_env
 from distill_rl.algorithms.backpressure import BoundedQueue
+from distill_rl.algorithms.broadcast import Broadcast, PublishFn
 from distill_rl.algorithms.distill_config import DistillConfig
 from distill_rl.algorithms.edge import Edge
 from distill_rl.algorithms.fragment_gate import FragmentGate
 from distill_rl.algorithms.learning import LearnerFailedError, LocalLearning, RemoteLearning
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.loop_metrics import LoopMetrics
-from distill_rl.algorithms.sampling import Fragment, LocalSampler, RemoteSampler
+from distill_rl.algorithms.recovery import get_replays, read_state, replace_learners, set_replays
+from distill_rl.algorithms.sampling import Fragment, LocalSampler, RemoteSampler, Sampler
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
-from distill_rl.algorithms.stream_sampler import StreamSampler
+from distill_rl.algorithms.store_publisher import StorePublisher
 from distill_rl.algorithms.update_ratio import UpdateRatio
-from distill_rl.algorithms.weight_store import WeightStore
 from distill_rl.storage.edge_config import RedisConfig
-from learners.learner import LearnerReport, reshard_replays
 
 __all__ = ["Distill", "DistillConfig"]
 
-_logger = logging.getLogger(__name__)
-
 _WAIT_SLICE_SEC = 0.5
-_STREAM_PATIENCE_SEC = 1.0  # after which a step without any work ends
+_SILENT_STEP_SEC = 1.0  # after which a step without any work ends, where actors may be silent
 _STREAM_WAIT_SLICE_SEC = 0.05  # how long the stream may be left alone while env runners are waited for
 _MIN_CAPACITY = 16
 _REPLAYS, _LOOP = "replays", "loop"
@@ -77,7 +70,7 @@ class Distill(Algorithm):
         self._loop_config = self.config.part(LoopConfig)
         self.description = f"simulator: {_probe_env(self.config)}"
         self._edge = Edge(self.config) if self.config.part(RedisConfig).redis_url is not None else None
-        self._store: Any = None
+        self._store: StorePublisher | None = None
         super().setup(config)
         loop = self._loop_config
         self._ratio = UpdateRatio(loop.updates_per_step, loop.learning_starts, loop.max_pending_updates)
@@ -87,21 +80,18 @@ class Distill(Algorithm):
             loop.max_queued_fragments or max(_MIN_CAPACITY, 2 * num_requests)
         )
         self.loop_metrics = LoopMetrics(loop.num_return_episodes)
-        self._sampler: LocalSampler | RemoteSampler | StreamSampler
-        remote = None
         if self.config.num_env_runners > 0:
-            remote = RemoteSampler(self.env_runner_group, self._gate, loop)
-        if self._edge is not None:
-            self._sampler = self._edge.make_sampler(self._gate, remote)
-        else:
-            self._sampler = remote or LocalSampler(self.env_runner, self._gate)
-        self._submitted: collections.deque[list[Fragment]] = collections.deque()
+            self._store = StorePublisher(loop.request_timeout_sec, self.loop_metrics)
+        self._sampler = self._make_sampler()
         self._learning: LocalLearning | RemoteLearning
         if self.learner_group.is_local:
             self._learning = LocalLearning(self.learner_group._learner)
         else:
             self._learning = RemoteLearning(self.learner_group, loop.request_timeout_sec)
-        self._publish_now()
+        self._broadcast = Broadcast(
+            self._publish_fns(), self._gate, self.loop_metrics, loop.publish_interval_updates
+        )
+        self._broadcast_now()
 
     @property
     def pending(self) -> list[ray.ObjectRef]:
@@ -186,23 +176,18 @@ class Distill(Algorithm):
         if not isinstance(self._learning, RemoteLearning):
             raise ValueError("`num_learners` must be at least 1 to recover learners, got 0")
         self._learning.kill()
-        module_spec = self.learner_group._module_spec
-        if not self.learner_group._is_shut_down:  # by a try before this one that failed
-            self.learner_group.shutdown()
-        self.learner_group = self.config.build_learner_group(rl_module_spec=module_spec)
+        self.learner_group = replace_learners(self.learner_group, self.config)
         self.learner_group.restore_from_path(str(Path(path) / COMPONENT_LEARNER_GROUP))
-        state = pickle.loads((Path(path) / f"{self.STATE_FILE_NAME}.pkl").read_bytes())
+        state = read_state(path)
         self._ratio.set_state(state[_LOOP]["ratio"])
         if _REPLAYS in state:
-            self._restore_replays(state[_REPLAYS])
+            set_replays(self.learner_group, self.config, state[_REPLAYS])
         # What the old learners were given last is in no checkpoint.
-        waiting = [fragment for call in self._submitted for fragment in call] + self._queue.pop_all()
-        self._submitted.clear()
-        for fragment in waiting:
+        for fragment in self._learning.unfinished + self._queue.pop_all():
             self._enqueue(fragment)
         self._learning = RemoteLearning(self.learner_group, self._loop_config.request_timeout_sec)
         self.loop_metrics.num_learner_restarts += 1
-        self._publish_now()
+        self._broadcast_now()
 
     def restore_env_runners(self, env_runner_group: EnvRunnerGroup) -> list[int]:
         """Takes restarted runners back into service; they pull their weights with their next request."""
@@ -227,16 +212,13 @@ class Distill(Algorithm):
                 "ratio": self._ratio.get_state(),
                 "gate": self._gate.get_state(),
                 "metrics": self.loop_metrics.get_state(),
+                "num_dropped": self._queue.num_dropped,
+                "stream": self._sampler.get_state(),
             }
-            if isinstance(self._sampler, StreamSampler):
-                state[_LOOP]["stream"] = self._sampler.get_state()
         if self._loop_config.checkpoint_replay and self._check_component(
             _REPLAYS, components, not_components
         ):
-            state[_REPLAYS] = [
-                result.get()
-                for result in self.learner_group.foreach_learner(lambda learner: learner.get_replay_state())
-            ]
+            state[_REPLAYS] = get_replays(self.learner_group)
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
@@ -246,22 +228,21 @@ class Distill(Algorithm):
         if _LOOP in state:
             self._ratio.set_state(state[_LOOP]["ratio"])
             self._gate.set_state(state[_LOOP]["gate"])
-            self.loop_metrics.set_state(state[_LOOP]["metrics"])
+            self.loop_metrics.set_state(state[_LOOP]["metrics"], self._ratio.num_updates)
             self._queue.pop_all()
-            self._submitted.clear()
-            if isinstance(self._sampler, StreamSampler):
-                self._sampler.forget()
-                if "stream" in state[_LOOP]:
-                    self._sampler.set_state(state[_LOOP]["stream"])
+            self._queue.num_dropped = state[_LOOP].get("num_dropped", 0)
+            self._sampler.forget()
+            if state[_LOOP].get("stream"):  # of a run with actors outside Ray
+                self._sampler.set_state(state[_LOOP]["stream"])
         if _REPLAYS in state:
-            self._restore_replays(state[_REPLAYS])
-        self._publish_now()
+            set_replays(self.learner_group, self.config, state[_REPLAYS])
+        self._broadcast_now()
 
     def restore_from_path(self, path: Any, *args: Any, **kwargs: Any) -> None:
         """Restores a checkpoint, of an earlier or a later time, and broadcasts its weights."""
         self._learning.drain()
         super().restore_from_path(path, *args, **kwargs)
-        self._publish_now()
+        self._broadcast_now()
 
     def cleanup(self) -> None:
         """Stops every actor."""
@@ -269,8 +250,7 @@ class Distill(Algorithm):
         if self._edge is not None:
             self._edge.close()
         if self._store is not None:
-            ray.kill(self._store)
-            self._store = None
+            self._store.close()
 
     @classmethod
     def _should_create_evaluation_env_runners(cls, eval_config: Any) -> bool:
@@ -282,9 +262,8 @@ class Distill(Algorithm):
         Raises:
           TimeoutError: naming what it waited for.
         """
-        patience_sec = 2 * self._loop_config.request_timeout_sec
-        if self._edge is not None:  # actors outside Ray may be silent for as long as they like
-            patience_sec = _STREAM_PATIENCE_SEC
+        may_be_silent = self._sampler.may_be_silent
+        patience_sec = _SILENT_STEP_SEC if may_be_silent else 2 * self._loop_config.request_timeout_sec
         deadline = time.monotonic() + patience_sec
         self._learning.check()
         while time.monotonic() < deadline:
@@ -296,19 +275,16 @@ class Distill(Algorithm):
             self._learning.check()
             pending = self.pending
             if pending:
-                slice_sec = _WAIT_SLICE_SEC if self._edge is None else _STREAM_WAIT_SLICE_SEC
+                slice_sec = _STREAM_WAIT_SLICE_SEC if may_be_silent else _WAIT_SLICE_SEC
                 ray.wait(pending, num_returns=1, timeout=slice_sec, fetch_local=False)
-            elif isinstance(self._sampler, StreamSampler):
-                self._sampler.wait(_WAIT_SLICE_SEC)
             else:
-                time.sleep(_WAIT_SLICE_SEC)
+                self._sampler.wait(_WAIT_SLICE_SEC)
             self.restore_env_runners(self.env_runner_group)
-        if self._edge is not None:
-            return
-        raise TimeoutError(
-            f"nothing came for {patience_sec} s from {self._sampler.describe()} "
-            f"or {self._learning.describe()}"
-        )
+        if not may_be_silent:
+            raise TimeoutError(
+                f"nothing came for {patience_sec} s from {self._sampler.describe()} "
+                f"or {self._learning.describe()}"
+            )
 
     def _learn(self) -> None:
         """Hands the learner what waits and what is owed now; between calls, keeps the runners busy."""
@@ -318,9 +294,7 @@ class Distill(Algorithm):
         while self._learning.is_free and (num_owed or len(self._queue)):
             num_updates = self._ratio.take(min(num_owed, self._loop_config.updates_per_call))
             num_owed -= num_updates
-            fragments = self._queue.pop_all()
-            self._submitted.append(fragments)
-            self._learning.submit([fragment.reference_set for fragment in fragments], num_updates)
+            self._learning.submit(self._queue.pop_all(), num_updates)
             self._take_reports()
             if num_owed and self._sampler.runs_in_background:
                 self._take_fragments()
@@ -330,7 +304,7 @@ class Distill(Algorithm):
         """Asks for as many fragments as there will be room for, unless too many updates are owed."""
         if self._ratio.can_insert:
             room = self._queue.capacity - len(self._queue) - len(self._sampler.pending)
-            self._sampler.request(self._store, room)
+            self._sampler.request(room)
 
     def _take_fragments(self) -> int:
         fragments = self._sampler.poll()
@@ -351,100 +325,41 @@ class Distill(Algorithm):
         self._ratio.insert(header.num_env_steps)
         if is_wanted:
             self._enqueue(fragment)
-        elif isinstance(self._sampler, StreamSampler):
+        else:
             self._sampler.settle([fragment])
 
     def _enqueue(self, fragment: Fragment) -> None:
         dropped = self._queue.put(fragment)
-        if dropped is not None and isinstance(self._sampler, StreamSampler):
+        if dropped is not None:
             self._sampler.settle([dropped])  # else its message would stay in the stream for good
 
     def _take_reports(self) -> int:
-        calls = self._learning.poll()
-        for reports in calls:
-            fragments = self._submitted.popleft()
-            if isinstance(self._sampler, StreamSampler):
-                self._sampler.settle(fragments)
-            self._take_report(reports)
-        return len(calls)
+        finished = self._learning.poll()
+        for fragments, reports in finished:
+            self._sampler.settle(fragments)
+            self.loop_metrics.add_reports(reports)
+            self.metrics.aggregate([report.metrics for report in reports], key=LEARNER_RESULTS)
+            self._broadcast.offer(reports[0])
+        return len(finished)
 
-    def _take_report(self, reports: list[LearnerReport]) -> None:
+    def _broadcast_now(self) -> None:
+        """Broadcasts the learner's weights as they are, for a start or after a restore."""
+        reports = [r.get() for r in self.learner_group.foreach_learner(lambda learner: learner.update())]
         self.loop_metrics.add_reports(reports)
-        self.metrics.aggregate([report.metrics for report in reports], key=LEARNER_RESULTS)
-        first, interval = reports[0], self._loop_config.publish_interval_updates
-        if first.num_updates == 0:
-            return
-        if first.weights is None:
-            self.loop_metrics.num_unpublished += 1
-            _logger.warning("the weights of version %d are not finite and stay back", first.policy_version)
-        elif first.policy_version >= self.loop_metrics.policy_version + interval:
-            self._publish(first.policy_version, first.weights)
+        self._broadcast.start(reports[0])
 
-    def _publish(self, policy_version: int, weights: dict[str, Any]) -> None:
-        """Gives weights to the runners: to the store that remote ones pull from, or to the local one."""
-        self.loop_metrics.policy_version = policy_version
-        self._gate.publish(policy_version)
+    def _make_sampler(self) -> Sampler:
+        remote = None
+        if self._store is not None:
+            remote = RemoteSampler(self.env_runner_group, self._store, self._gate, self._loop_config)
         if self._edge is not None:
-            self._edge.publish(policy_version, weights)
-        if self.config.num_env_runners == 0:
-            self.env_runner.set_weights_of(policy_version, weights)
-            return
-        deadline = time.monotonic() + self._loop_config.request_timeout_sec
-        while not self._try_to_publish(policy_version, weights):
-            if time.monotonic() > deadline:
-                raise self._no_store()
-            time.sleep(_WAIT_SLICE_SEC)
+            return self._edge.make_sampler(self._gate, remote)
+        return remote or LocalSampler(self.env_runner, self._gate)
 
-    def _try_to_publish(self, policy_version: int, weights: dict[str, Any]) -> bool:
-        """Publishes to the store, a new one if it has died, and returns whether that worked."""
-        if self._store is None:
-            self._store = _make_store()
-        try:
-            publication = self._store.publish.remote(policy_version, weights)
-            ray.get(publication, timeout=self._loop_config.request_timeout_sec)
-        except ActorUnavailableError as error:
-            _logger.warning("the weight store cannot be reached: %s", error)
-            return False
-        except RayActorError as error:
-            _logger.warning("the weight store died and is replaced: %s", error)
-            self._store = None
-            self.loop_metrics.num_store_restarts += 1
-            return False
-        except GetTimeoutError as error:
-            raise self._no_store() from error
-        return True
-
-    def _no_store(self) -> TimeoutError:
-        return TimeoutError(f"the weight store did not answer for {self._loop_config.request_timeout_sec} s")
-
-    def _publish_now(self) -> None:
-        """Publishes the learner's weights as they are, for a start or after a restore."""
-        reports = self.learner_group.foreach_learner(lambda learner: learner.update())
-        first = next(iter(reports)).get()
-        if first.weights is None:
-            raise ValueError(f"`weights` must be finite, got version {first.policy_version} with NaN or inf")
-        self.loop_metrics.add_reports([report.get() for report in reports])
-        self._publish(first.policy_version, first.weights)
-
-    def _restore_replays(self, states: list[dict[str, Any]]) -> None:
-        """Gives every learner its replay, dealt out anew if their number has changed."""
-        num_learners = max(1, self.config.num_learners)
-        if len(states) != num_learners:
-            capacity = -(-self.config.replay_capacity // num_learners)
-            states = reshard_replays(states, num_learners, capacity)
-        states_ref = states if self.learner_group.is_local else ray.put(states)
-
-        def restore(learner: Any) -> None:
-            all_states = states_ref if isinstance(states_ref, list) else ray.get(states_ref)
-            learner.set_replay_state(all_states[learner._learner_index])
-
-        self.learner_group.foreach_learner(restore)
-
-
-def _make_store() -> Any:
-    """Starts a weight store beside the driver, so that no other machine's death takes it away."""
-    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
-    return ray.remote(num_cpus=0)(WeightStore).options(scheduling_strategy=beside).remote()
+    def _publish_fns(self) -> list[PublishFn]:
+        """Returns the ways to actors outside Ray, and to the runners: by a store, or in this process."""
+        outside = [] if self._edge is None else [self._edge.publish]
+        return [*outside, self.env_runner.set_weights_of if self._store is None else self._store.publish]
 
 
 def _probe_env(config: SearchLoopConfig) -> str:

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import NamedTuple
 
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
@@ -14,6 +14,7 @@ from ray.rllib.core.learner.learner_group import LearnerGroup
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distill_rl.algorithms.backpressure import RequestPool
+from distill_rl.algorithms.sampling import Fragment
 from distill_rl.whereabouts import describe_process
 from learners.learner import DistillLearner, LearnerReport
 
@@ -29,6 +30,13 @@ class LearnerFailedError(RuntimeError):
     """
 
 
+class FinishedCall(NamedTuple):
+    """What one call of the learners was given, and one report from each of them."""
+
+    fragments: Sequence[Fragment]
+    reports: list[LearnerReport]
+
+
 class LocalLearning:
     """Updates in this process, at once."""
 
@@ -37,20 +45,22 @@ class LocalLearning:
 
     def __init__(self, learner: DistillLearner) -> None:
         self._learner = learner
-        self._reports: list[list[LearnerReport]] = []
+        self._finished: list[FinishedCall] = []
 
-    def submit(self, references: Sequence[Any], num_updates: int) -> None:
-        """Hands reference sets to the learner and makes `num_updates` updates."""
-        self._reports.append([self._learner.update(references, num_updates=num_updates)])
+    def submit(self, fragments: Sequence[Fragment], num_updates: int) -> None:
+        """Hands fragments to the learner and makes `num_updates` updates."""
+        references = [fragment.reference_set for fragment in fragments]
+        report = self._learner.update(references, num_updates=num_updates)
+        self._finished.append(FinishedCall(fragments, [report]))
 
-    def poll(self) -> list[list[LearnerReport]]:
-        """Returns the reports that are new, each as a list with one report for each learner."""
-        reports, self._reports = self._reports, []
-        return reports
+    def poll(self) -> list[FinishedCall]:
+        """Returns the calls that were not polled yet, oldest first."""
+        finished, self._finished = self._finished, []
+        return finished
 
     def drain(self) -> None:
         """Discards what was not polled."""
-        self._reports.clear()
+        self._finished.clear()
 
     def settle(self) -> None:
         """Does nothing: calls end at once."""
@@ -79,49 +89,54 @@ class RemoteLearning:
         self._workers = list(group._workers)
         self._places = [result.get() for result in group.foreach_learner(lambda learner: _find_place())]
         self._pool: RequestPool[int] = RequestPool(self._MAX_IN_FLIGHT, timeout_sec)
-        self._calls: dict[int, list[ray.ObjectRef]] = {}
+        self._calls: dict[int, _Call] = {}
         self._next_call = 0
 
     @property
     def pending(self) -> list[ray.ObjectRef]:
         """References to wait on: those of the oldest call."""
-        return next(iter(self._calls.values()), [])
+        return next((call.refs for call in self._calls.values()), [])
 
     @property
     def is_free(self) -> bool:
         """Whether another call may be submitted."""
         return self._pool.num_free(0) > 0
 
-    def submit(self, references: Sequence[Any], num_updates: int) -> None:
-        """Sends every learner all references and the same number of updates.
+    @property
+    def unfinished(self) -> list[Fragment]:
+        """What the learners were given in calls that were not polled, oldest first."""
+        return [fragment for call in self._calls.values() for fragment in call.fragments]
+
+    def submit(self, fragments: Sequence[Fragment], num_updates: int) -> None:
+        """Sends every learner all fragments and the same number of updates.
 
         Each keeps its share of the states. The number must be the same, since each update averages gradients
         over all of them.
         """
-        call, self._next_call = self._next_call, self._next_call + 1
-        self._pool.add(0, call)
-        self._calls[call] = [
-            worker.update.remote(list(references), num_updates=num_updates) for worker in self._workers
-        ]
+        number, self._next_call = self._next_call, self._next_call + 1
+        self._pool.add(0, number)
+        references = [fragment.reference_set for fragment in fragments]
+        refs = [worker.update.remote(references, num_updates=num_updates) for worker in self._workers]
+        self._calls[number] = _Call(fragments, refs)
 
-    def poll(self) -> list[list[LearnerReport]]:
-        """Returns the reports of finished calls, oldest first, with one report for each learner in each.
+    def poll(self) -> list[FinishedCall]:
+        """Returns the calls that have finished since the last time, oldest first.
 
         Raises:
           LearnerFailedError: if a learner died or failed.
         """
-        reports = []
+        finished = []
         while self._calls:
-            call, refs = next(iter(self._calls.items()))
+            number, (fragments, refs) = next(iter(self._calls.items()))
             ready, _ = ray.wait(refs, num_returns=len(refs), timeout=0)
             # A failed learner leaves the others waiting for it, so look at every answer at once.
             answers = {ref: self._get(refs.index(ref), ref) for ref in ready}
             if len(answers) < len(refs):
                 break
-            reports.append([answers[ref] for ref in refs])
-            self._pool.finish(call)
-            del self._calls[call]
-        return reports
+            finished.append(FinishedCall(fragments, [answers[ref] for ref in refs]))
+            self._pool.finish(number)
+            del self._calls[number]
+        return finished
 
     def drain(self) -> None:
         """Waits for the calls in flight and discards their reports, before the learners' state is replaced.
@@ -139,15 +154,15 @@ class RemoteLearning:
           LearnerFailedError: if they do not end in `timeout_sec` seconds, or a learner failed.
         """
         deadline = time.monotonic() + self._pool.timeout_sec
-        for refs in list(self._calls.values()):
-            waiting = list(refs)
+        for call in self._calls.values():
+            waiting = call.refs
             while waiting:
                 if time.monotonic() > deadline:
                     raise self._no_answer()
                 # One by one: a learner that failed leaves the others waiting for it.
                 ready, waiting = ray.wait(waiting, timeout=_WAIT_SLICE_SEC)
                 for ref in ready:
-                    self._get(refs.index(ref), ref)
+                    self._get(call.refs.index(ref), ref)
 
     def check(self) -> None:
         """Checks that the learners answer.
@@ -200,6 +215,13 @@ class RemoteLearning:
             return ray.get(ref)
         except RayError as error:
             raise self._failed(index, error) from error
+
+
+class _Call(NamedTuple):
+    """A call that was not polled: what the learners were given, and their answers."""
+
+    fragments: Sequence[Fragment]
+    refs: list[ray.ObjectRef]
 
 
 @dataclasses.dataclass(frozen=True)

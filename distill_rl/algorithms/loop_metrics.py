@@ -18,6 +18,8 @@ _KEPT = (
     "num_reference_sets",
     "num_dropped_episodes",
     "num_failed_pulls",
+    "num_invalid_sets",
+    "num_lost_fragments",
     "num_restarts",
     "num_store_restarts",
     "num_learner_restarts",
@@ -34,6 +36,8 @@ class LoopMetrics:
       num_reference_sets: reference sets in them.
       num_dropped_episodes: episodes that actors gave up.
       num_failed_pulls: weight pulls that failed or timed out.
+      num_invalid_sets: reference sets that learners refused.
+      num_lost_fragments: fragments that learners could not fetch.
       num_restarts: env runners that came back.
       num_store_restarts: weight stores that were replaced.
       num_learner_restarts: times that the learners were replaced.
@@ -50,6 +54,8 @@ class LoopMetrics:
         self.num_reference_sets: int
         self.num_dropped_episodes: int
         self.num_failed_pulls: int
+        self.num_invalid_sets: int
+        self.num_lost_fragments: int
         self.num_restarts: int
         self.num_store_restarts: int
         self.num_learner_restarts: int
@@ -61,7 +67,7 @@ class LoopMetrics:
         self._version_lags: list[int] = []
         self._reports: Sequence[LearnerReport] = ()
         self._last_time = time.monotonic()
-        self._last_counts = (0, 0, 0, 0)
+        self._last_counts = self._counts(num_updates=0)
 
     def add_fragment(self, header: FragmentHeader) -> None:
         """Counts a fragment that arrived."""
@@ -77,6 +83,8 @@ class LoopMetrics:
     def add_reports(self, reports: Sequence[LearnerReport]) -> None:
         """Takes the reports of one call, one for each learner."""
         self._reports = reports
+        self.num_invalid_sets += sum(report.num_invalid_sets for report in reports)
+        self.num_lost_fragments += sum(report.num_lost_fragments for report in reports)
 
     def result(
         self, *, gate: FragmentGate, ratio: UpdateRatio, queue: BoundedQueue, num_in_flight: int
@@ -85,13 +93,8 @@ class LoopMetrics:
         lags, version_lags = gate.pop_lags()
         if lags:
             self._lags, self._version_lags = lags, version_lags
-        lost = sum(report.num_lost_fragments for report in self._reports)
-        invalid = sum(report.num_invalid_sets for report in self._reports)
         return {
-            "env_steps": self.num_env_steps,
-            "simulator_steps": self.num_simulator_steps,
-            "reference_sets": self.num_reference_sets,
-            "updates": ratio.num_updates,
+            **self._counts(ratio.num_updates),
             "policy_version": self.policy_version,
             "policy_lag_mean": _mean(self._version_lags),
             "policy_lag_max": max(self._version_lags, default=math.nan),
@@ -106,9 +109,9 @@ class LoopMetrics:
             "dropped": queue.num_dropped + gate.num_stale,
             "dropped_queue_full": queue.num_dropped,
             "dropped_stale": gate.num_stale,
-            "lost": gate.num_lost + lost,
+            "lost": gate.num_lost + self.num_lost_fragments,
             "duplicates": gate.num_duplicates,
-            "invalid_sets": invalid,
+            "invalid_sets": self.num_invalid_sets,
             "dropped_episodes": self.num_dropped_episodes,
             "failed_pulls": self.num_failed_pulls,
             "restarts": self.num_restarts,
@@ -117,28 +120,40 @@ class LoopMetrics:
             "unpublished": self.num_unpublished,
             "skipped_updates": max((report.num_skipped_updates for report in self._reports), default=0),
             "rollbacks": max((report.num_rollbacks for report in self._reports), default=0),
-            **self._rates(ratio),
+            **self._rates(ratio.num_updates),
         }
 
     def get_state(self) -> dict[str, Any]:
         """Returns the counters and the returns."""
         return {**{name: getattr(self, name) for name in _KEPT}, "returns": self.returns.get_state()}
 
-    def set_state(self, state: dict[str, Any]) -> None:
-        """Restores what `get_state` returned."""
+    def set_state(self, state: dict[str, Any], num_updates: int) -> None:
+        """Restores what `get_state` returned; rates are those from now on.
+
+        Args:
+          state: what `get_state` returned.
+          num_updates: updates made until then.
+        """
         for name in _KEPT:
             setattr(self, name, state.get(name, 0))
         self.returns.set_state(state["returns"])
-        self._last_counts = (self.num_env_steps, self.num_simulator_steps, self.num_reference_sets, 0)
+        self._last_time, self._last_counts = time.monotonic(), self._counts(num_updates)
 
-    def _rates(self, ratio: UpdateRatio) -> dict[str, float]:
-        now = time.monotonic()
-        elapsed = max(now - self._last_time, 1e-9)
-        counts = (self.num_env_steps, self.num_simulator_steps, self.num_reference_sets, ratio.num_updates)
-        names = ("env_steps", "simulator_steps", "reference_sets", "updates")
+    def _counts(self, num_updates: int) -> dict[str, int]:
+        return {
+            "env_steps": self.num_env_steps,
+            "simulator_steps": self.num_simulator_steps,
+            "reference_sets": self.num_reference_sets,
+            "updates": num_updates,
+        }
+
+    def _rates(self, num_updates: int) -> dict[str, float]:
+        now, counts = time.monotonic(), self._counts(num_updates)
+        elapsed_sec = max(now - self._last_time, 1e-9)
+        # Learners that were replaced go on from fewer updates.
         rates = {
-            f"{name}_per_sec": max(0, count - last) / elapsed
-            for name, count, last in zip(names, counts, self._last_counts, strict=True)
+            f"{name}_per_sec": max(0, count - self._last_counts[name]) / elapsed_sec
+            for name, count in counts.items()
         }
         self._last_time, self._last_counts = now, counts
         return rates

@@ -38,7 +38,7 @@ class Online(Distill):
 
     def _start_from(self, state: dict[str, Any]) -> None:
         self.learner_group.foreach_learner(lambda learner: learner.start_from(state))
-        self._publish_now()
+        self._broadcast_now()
 
 
 class OnlineConsistencyAC(Online):

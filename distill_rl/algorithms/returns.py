@@ -2,7 +2,10 @@
 
 import collections
 import math
-from collections.abc import Iterable
+from collections.abc import Mapping
+from typing import Any
+
+_COUNTS = "num_episodes"
 
 
 class ReturnTracker:
@@ -36,12 +39,15 @@ class ReturnTracker:
         search, student = self.mean("search"), self.mean("student")
         return student / search if search > 0 else math.nan
 
-    def get_state(self) -> dict[str, list[float]]:
-        """Returns the returns that are averaged."""
-        return {kind: list(returns) for kind, returns in self._returns.items()}
+    def get_state(self) -> dict[str, Any]:
+        """Returns the returns that are averaged, and the counters."""
+        returns = {kind: list(returns) for kind, returns in self._returns.items()}
+        return {**returns, _COUNTS: dict(self.num_episodes)}
 
-    def set_state(self, state: dict[str, Iterable[float]]) -> None:
+    def set_state(self, state: Mapping[str, Any]) -> None:
         """Restores what `get_state` returned."""
-        for kind, returns in state.items():
-            self._returns[kind].clear()
-            self._returns[kind].extend(returns)
+        for kind, returns in self._returns.items():
+            returns.clear()
+            returns.extend(state[kind])
+        # Older checkpoints have no counters.
+        self.num_episodes = dict(state.get(_COUNTS, self.num_episodes))

@@ -1,8 +1,11 @@
 """Where fragments come from: the runner in this process, or runners that search in the background."""
 
+import abc
 import dataclasses
 import logging
-from typing import Any
+import time
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import ray
 from ray.exceptions import RayActorError, RayError
@@ -13,6 +16,7 @@ from actors.runner import SearchEnvRunner
 from distill_rl.algorithms.backpressure import RequestPool
 from distill_rl.algorithms.fragment_gate import FragmentGate
 from distill_rl.algorithms.loop_config import LoopConfig
+from distill_rl.algorithms.store_publisher import StorePublisher
 
 _logger = logging.getLogger(__name__)
 
@@ -25,10 +29,62 @@ class Fragment:
     reference_set: Any
 
 
-class LocalSampler:
+class Sampler(abc.ABC):
+    """Brings fragments to the loop.
+
+    Attributes:
+      runs_in_background: whether searches go on while the driver does something else.
+      may_be_silent: whether nothing may come for as long as it likes.
+    """
+
+    runs_in_background: ClassVar[bool] = True
+    may_be_silent: ClassVar[bool] = False
+
+    @property
+    def pending(self) -> list[ray.ObjectRef]:
+        """References to wait on."""
+        return []
+
+    @abc.abstractmethod
+    def request(self, max_requests: int) -> None:
+        """Asks for at most `max_requests` fragments."""
+
+    @abc.abstractmethod
+    def poll(self) -> list[Fragment]:
+        """Returns the fragments that are ready, without waiting."""
+
+    @abc.abstractmethod
+    def describe(self) -> str:
+        """Says whom it waits for, for messages."""
+
+    def wait(self, timeout_sec: float) -> None:
+        """Waits where nothing is `pending`."""
+        time.sleep(timeout_sec)
+
+    def check(self) -> None:
+        """Looks after whoever searches. Does nothing unless overridden."""
+        return
+
+    def settle(self, fragments: Sequence[Fragment]) -> None:
+        """Notes that the learner has some fragments, or that they were dropped and counted."""
+        return
+
+    def forget(self) -> None:
+        """Forgets what was not settled."""
+        return
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns what `set_state` needs to go on; empty if there is nothing."""
+        return {}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores what `get_state` returned."""
+        return
+
+
+class LocalSampler(Sampler):
     """Searches in this process, one fragment for each request."""
 
-    pending: list[ray.ObjectRef] = []  # never anything to wait for
     runs_in_background = False
 
     def __init__(self, runner: SearchEnvRunner, gate: FragmentGate) -> None:
@@ -36,7 +92,7 @@ class LocalSampler:
         self._gate = gate
         self._is_requested = False
 
-    def request(self, store: Any, max_requests: int) -> None:
+    def request(self, max_requests: int) -> None:
         """Asks for a fragment, which the next `poll` searches."""
         self._is_requested = max_requests > 0
 
@@ -47,29 +103,24 @@ class LocalSampler:
         self._is_requested = False
         return [Fragment(*self._runner.collect(self._gate.issue(0)))]
 
-    def check(self) -> None:
-        """Does nothing: there is nobody to wait for."""
-
     def describe(self) -> str:
         """Says what it waits for, for messages."""
         return "the local env runner"
 
 
-class RemoteSampler:
+class RemoteSampler(Sampler):
     """Keeps every healthy runner busy, and collects what is ready.
 
     Each runner holds up to `max_requests_in_flight` requests, so that it starts the next fragment while the
     last one is learned from. A runner that dies, or is silent for too long, loses its requests (counted by
     the gate) and comes back through RLlib's restarts.
-
-    Attributes:
-      num_timeouts: runners that were killed because they were silent.
     """
 
-    runs_in_background = True
-
-    def __init__(self, group: EnvRunnerGroup, gate: FragmentGate, config: LoopConfig) -> None:
+    def __init__(
+        self, group: EnvRunnerGroup, publisher: StorePublisher, gate: FragmentGate, config: LoopConfig
+    ) -> None:
         self._group = group
+        self._publisher = publisher
         self._gate = gate
         self._config = config
         self._pool: RequestPool[ray.ObjectRef] = RequestPool(
@@ -78,14 +129,13 @@ class RemoteSampler:
         self._sets: dict[ray.ObjectRef, ray.ObjectRef] = {}
         self._origins: dict[int, str] = {}  # of those that have delivered
         self._num_failures = 0
-        self.num_timeouts = 0
 
     @property
     def pending(self) -> list[ray.ObjectRef]:
         """References to wait on."""
         return self._pool.requests
 
-    def request(self, store: Any, max_requests: int) -> None:
+    def request(self, max_requests: int) -> None:
         """Sends at most `max_requests` requests to healthy runners, least busy ones first."""
         if max_requests <= 0:
             return
@@ -100,7 +150,7 @@ class RemoteSampler:
             if num_free[actor_id] >= free
         ]
         for actor_id in by_round[:max_requests]:
-            self._send(actor_id, store)
+            self._send(actor_id)
 
     def poll(self) -> list[Fragment]:
         """Returns the fragments that are ready, without waiting.
@@ -122,7 +172,6 @@ class RemoteSampler:
             reason = TimeoutError(
                 f"no fragment for {self._config.request_timeout_sec} s from {self._pool.describe([actor_id])}"
             )
-            self.num_timeouts += 1
             self._kill(actor_id)
             self._fail(actor_id, reason)
 
@@ -131,9 +180,9 @@ class RemoteSampler:
         healthy = self._group.healthy_env_runner_ids()
         return f"env runners (healthy: {healthy}; in flight: {self._pool.describe()})"
 
-    def _send(self, actor_id: int, store: Any) -> None:
+    def _send(self, actor_id: int) -> None:
         collect = self._group._worker_manager.actors()[actor_id].collect.options(num_returns=2)
-        header, reference_set = collect.remote(self._gate.issue(actor_id), store)
+        header, reference_set = collect.remote(self._gate.issue(actor_id), self._publisher.store)
         self._pool.add(actor_id, header)
         self._sets[header] = reference_set
 

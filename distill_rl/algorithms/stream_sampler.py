@@ -23,7 +23,7 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from actors.fragment import FragmentHeader
 from distill_rl.algorithms.fragment_gate import FragmentGate
-from distill_rl.algorithms.sampling import Fragment, RemoteSampler
+from distill_rl.algorithms.sampling import Fragment, RemoteSampler, Sampler
 from distill_rl.collected import Collected
 from distill_rl.storage.reference_consumer import Delivery, ReferenceConsumer
 
@@ -38,7 +38,7 @@ class StreamedFragment(Fragment):
     delivery: Delivery
 
 
-class StreamSampler:
+class StreamSampler(Sampler):
     """Hands out fragments of the stream, and requests of the loop on to the env runners, if there are any.
 
     A message is acknowledged when the loop has told, by `settle`, of each of its fragments.
@@ -50,7 +50,7 @@ class StreamSampler:
       name: of the run in Redis, for messages.
     """
 
-    runs_in_background = True
+    may_be_silent = True
 
     def __init__(
         self, consumer: ReferenceConsumer, gate: FragmentGate, env_runners: RemoteSampler | None, name: str
@@ -68,11 +68,11 @@ class StreamSampler:
         """References to wait on: those of the env runners."""
         return self._env_runners.pending if self._env_runners is not None else []
 
-    def request(self, store: Any, max_requests: int) -> None:
+    def request(self, max_requests: int) -> None:
         """Asks the env runners for fragments, and notes for how many more there is room."""
         before = len(self.pending)
         if self._env_runners is not None:
-            self._env_runners.request(store, max_requests)
+            self._env_runners.request(max_requests)
         self._room = max(0, max_requests - (len(self.pending) - before))
 
     def poll(self) -> list[Fragment]:

@@ -31,9 +31,7 @@ def learner():
     config = DistillConfig().debugging(seed=1).distillation(batch_size=16, hidden_sizes=(16,))
     spaces = (gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Box(-1, 1, (1,), np.float32))
     config.environment("Pendulum-v1", observation_space=spaces[0], action_space=spaces[1])
-    learner = config.build_learner(spaces={DEFAULT_MODULE_ID: spaces})
-    learner.build()
-    return learner
+    return config.build_learner(spaces={DEFAULT_MODULE_ID: spaces})
 
 
 def test_update_reports_the_averaged_weights_and_their_version(learner):
@@ -48,14 +46,16 @@ def test_update_reports_the_averaged_weights_and_their_version(learner):
     assert any(not np.array_equal(before[name], report.weights[name]) for name in before)
 
 
-def test_update_refuses_and_counts_invalid_sets(learner):
-    """A fragment that breaks the contract is counted, and leaves the replay as it was."""
+def test_update_refuses_and_counts_invalid_sets(learner, caplog):
+    """A fragment that breaks the contract is counted once, named, and leaves the replay as it was."""
     learner.update([_sets()])
     bad = _sets(8)
     bad.observation[0, 0] = np.nan
     report = learner.update([bad], num_updates=1)
     assert (report.num_invalid_sets, report.num_replay_sets) == (8, 32)
     assert report.weights is not None
+    assert "8 reference sets are refused: `observation`" in caplog.text
+    assert learner.update(num_updates=1).num_invalid_sets == 0
 
 
 def test_update_holds_back_weights_that_are_not_finite(learner):

@@ -44,7 +44,7 @@ def test_killed_store_is_replaced(ray_cluster):
     """Without the weight store runners go on, and a new store takes its place."""
     algorithm = make_config(num_env_runners=1).build_algo()
     algorithm.train()
-    ray.kill(algorithm._store)
+    ray.kill(algorithm._store.store)
     loop = algorithm.train()["loop"]
     assert loop["store_restarts"] == 1
     loop = algorithm.train()["loop"]

@@ -4,7 +4,7 @@ from distill_rl.algorithms.backpressure import BoundedQueue, RequestPool
 
 
 def test_queue_drops_oldest_and_counts():
-    """A full queue drops its oldest item, and every drop is counted."""
+    """A full queue drops and hands back its oldest item, and every drop is counted."""
     queue = BoundedQueue(3)
     assert [queue.put(i) for i in range(5)] == [None, None, None, 0, 1]
     assert queue.fill == 1.0

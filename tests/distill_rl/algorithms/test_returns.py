@@ -26,9 +26,10 @@ def test_ratio_is_unknown_for_returns_that_are_not_positive():
 
 
 def test_returns_state_round_trip():
-    """Restored averages equal the saved ones."""
+    """Restored averages and counters equal the saved ones."""
     tracker, other = ReturnTracker(3), ReturnTracker(3)
     tracker.add("search", 2.0)
     other.add("student", 9.0)
     other.set_state(tracker.get_state())
     assert other.mean("search") == 2.0 and math.isnan(other.mean("student"))
+    assert other.num_episodes == {"search": 1, "student": 0, "mixed": 0}

@@ -29,9 +29,7 @@ def learner(tmp_path):
     config.learning(hidden_sizes=[8], batch_size=6, num_reference_states=5, num_references=3)
     config.debugging(seed=1).validate()
     spaces = (config.observation_space, config.action_space)
-    learner = config.build_learner(spaces={DEFAULT_MODULE_ID: spaces})
-    learner.build()
-    return learner
+    return config.build_learner(spaces={DEFAULT_MODULE_ID: spaces})
 
 
 def _weights(learner):
