@@ -15,6 +15,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from distill_rl.checks import check_at_least_one
 from distill_rl.datasets.behaviour import BehaviourPolicy
 from distill_rl.datasets.offline_dataset import OfflineDataset
 
@@ -37,9 +38,11 @@ def read_d4rl(path: str | Path, name: str, max_episode_steps: int | None = None)
       The dataset. Actions are those of the file, which D4RL bounds by [-1, 1].
 
     Raises:
-      ValueError: if the file cannot be read, a key is missing, an array has the wrong type or length, or no
-        step ends an episode.
+      ValueError: if the file cannot be read, a key is missing, an array has the wrong type or length, no step
+        ends an episode, or `max_episode_steps` is below 1 or of no use.
     """
+    if max_episode_steps is not None:
+        check_at_least_one("max_episode_steps", max_episode_steps)
     path = Path(path)
     with _open(path) as file:
         arrays = {key: _read(file, key, path) for key in _REQUIRED}

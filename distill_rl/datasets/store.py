@@ -2,6 +2,7 @@
 
 import json
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +117,7 @@ def load_dataset(name_or_path: str | Path, is_mapped: bool = True) -> OfflineDat
             behaviour_policy=_load_policy(path / _POLICY),
         )
         dataset.check_layout()
-    except (ValueError, KeyError, AttributeError) as error:
+    except (ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
         raise ValueError(f"`{path}` is damaged: {error}") from error
     return dataset
 

@@ -79,17 +79,18 @@ def sample_ancestral(
       Samples in [-1, 1]. Shape `[..., A]`.
     """
     alphas, alpha_bars = schedule.alpha.tolist(), schedule.alpha_bar.tolist()
+
+    def predict_clean(x: torch.Tensor, step: int) -> torch.Tensor:
+        scaled = x - math.sqrt(1.0 - alpha_bars[step]) * noise_fn(x, step)
+        return (scaled / math.sqrt(alpha_bars[step])).clamp(-1.0, 1.0)
+
     x = unit_noise_fn()
-    for step in range(len(alphas) - 1, -1, -1):
-        alpha, alpha_bar = alphas[step], alpha_bars[step]
-        clean = (x - math.sqrt(1.0 - alpha_bar) * noise_fn(x, step)) / math.sqrt(alpha_bar)
-        clean = clean.clamp(-1.0, 1.0)
-        if step == 0:
-            return clean
-        before = alpha_bars[step - 1]
+    for step in range(len(alphas) - 1, 0, -1):
+        alpha, alpha_bar, before = alphas[step], alpha_bars[step], alpha_bars[step - 1]
+        clean = predict_clean(x, step)
         mean = (math.sqrt(before) * (1.0 - alpha) * clean + math.sqrt(alpha) * (1.0 - before) * x) / (
             1.0 - alpha_bar
         )
         variance = (1.0 - before) * (1.0 - alpha) / (1.0 - alpha_bar)
         x = mean + math.sqrt(variance) * unit_noise_fn()
-    raise AssertionError("a schedule has at least one step")
+    return predict_clean(x, 0)

@@ -25,7 +25,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from distill_rl.checks import check_choice, check_positive
+from distill_rl.checks import check_choice, check_positive, check_shape
 from distill_rl.diffusion.samplers import DenoiseFn
 from distill_rl.diffusion.schedules import check_noise_levels
 
@@ -67,14 +67,15 @@ def log_density(
       solver: `heun` on a grid uniform in `ln(sigma)`, or `adaptive` (Dormand-Prince of order 5, torchdiffeq).
       num_steps: of `heun`, two evaluations each.
       tolerance: absolute and relative, of `adaptive`.
-      generator: source of the probes.
+      generator: source of the probes; not needed by `exact`.
 
     Returns:
       Log-densities, in nats. Shape `[M]`.
 
     Raises:
-      ValueError: if a setting is unknown or out of range.
+      ValueError: if a setting is unknown or out of range, actions have another shape, or probes no generator.
     """
+    check_shape("actions", actions, (None, None))
     check_noise_levels(sigma_min, sigma_max)
     check_choice("solver", solver, ("heun", "adaptive"))
     for name, number in (("num_steps", num_steps), ("num_probes", num_probes)):
@@ -121,6 +122,8 @@ def _cotangents(
         return torch.eye(size, dtype=actions.dtype, device=actions.device)[:, None].expand(
             -1, num_actions, -1
         )
+    if generator is None:
+        raise ValueError(f"`generator` must be given for the divergence {divergence}, got None")
     probes = torch.randn(
         (num_probes, num_actions, size), dtype=actions.dtype, device=actions.device, generator=generator
     )

@@ -64,7 +64,12 @@ def sample_multistep(
 
     Returns:
       Samples. Shape `[..., A]`.
+
+    Raises:
+      ValueError: if there is no level, or one below `sigma_min`.
     """
+    if not sigmas or min(sigmas) < sigma_min:
+        raise ValueError(f"`sigmas` must be levels from `sigma_min` = {sigma_min} up, got {sigmas}")
     x = consistency_fn(sigmas[0] * noise_fn(), sigmas[0])
     for sigma in sigmas[1:]:
         x = consistency_fn(x + (sigma**2 - sigma_min**2) ** 0.5 * noise_fn(), sigma)

@@ -135,7 +135,8 @@ class CMPPOLearner(DiagnosedPPOLearner):
             normalizer.update(observation)
             second_moment = normalizer.var + normalizer.mean.square()
             self._average(normalizer.mean, second_moment, normalizer.count)
-            normalizer.var.copy_(second_moment - normalizer.mean.square())
+            # Rounding can take the variance of what never changes below zero, where it has no root.
+            normalizer.var.copy_((second_moment - normalizer.mean.square()).clamp_min(0.0))
             self.metrics.log_value((module_id, "consistency_coeff"), self._coeff, window=1)
 
     @torch.no_grad()

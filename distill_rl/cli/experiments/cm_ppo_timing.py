@@ -64,7 +64,9 @@ def time_likelihoods(spec: TimingSpec, observation_size: int, action_size: int) 
         return ode_log_prob(policy, 0.5, observation, actions, num_steps)
 
     def hutchinson() -> torch.Tensor:
-        return policy.log_prob(observation, actions, divergence="rademacher", num_steps=4)
+        return policy.log_prob(
+            observation, actions, divergence="rademacher", num_steps=4, generator=torch.default_generator
+        )
 
     with torch.no_grad():
         reference = exact(512)

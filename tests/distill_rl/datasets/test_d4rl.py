@@ -71,6 +71,8 @@ def test_without_timeouts_the_limit_of_the_environment_cuts(tmp_path):
         read_d4rl(path, "x", max_episode_steps=4)
     del arrays["timeouts"]
     path = _write(path, arrays)
+    with pytest.raises(ValueError, match="`max_episode_steps` must be an integer of at least 1, got 0"):
+        read_d4rl(path, "x", max_episode_steps=0)
     found = read_d4rl(path, "x", max_episode_steps=4)
     np.testing.assert_array_equal(found.episode_ends, [4, 5, 9, 13, 15])
     np.testing.assert_array_equal(found.transition_rows, _slow_transitions(arrays, 4))

@@ -2,7 +2,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from test_offline_dataset import make_dataset
+from made_dataset import make_dataset
 
 from distill_rl.datasets.minari_format import read_minari, write_minari
 

@@ -168,12 +168,19 @@ def test_many_dimensions_default_to_hutchinson():
         (dict(num_steps=0), "`num_steps` must be at least 1, got 0"),
         (dict(num_probes=0), "`num_probes` must be at least 1, got 0"),
         (dict(tolerance=0.0), "`tolerance` must be positive, got 0.0"),
+        (dict(divergence="gaussian"), "`generator` must be given for the divergence gaussian, got None"),
     ],
 )
 def test_bad_settings_are_named(settings, message):
     """Each wrong setting is refused by name."""
     with pytest.raises(ValueError, match=message):
         _log_density(GAUSSIAN, MEANS, **settings)
+
+
+def test_actions_of_another_shape_are_named():
+    """They are rows of a batch."""
+    with pytest.raises(ValueError, match=r"`actions` must have shape \[any, any\], got \[2\]"):
+        _log_density(GAUSSIAN, MEANS[0])
 
 
 def test_noise_levels_must_be_in_order():

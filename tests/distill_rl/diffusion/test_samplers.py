@@ -44,6 +44,13 @@ def test_unknown_solver_is_named():
         integrate_probability_flow(_gaussian_denoiser, torch.zeros(1, 1), torch.tensor([1.0, 0.5]), "hein")
 
 
+@pytest.mark.parametrize("sigmas", [[], [80.0, 0.001]])
+def test_multistep_refuses_levels_that_are_none(sigmas):
+    """Below `sigma_min` no noise brings a sample to the level."""
+    with pytest.raises(ValueError, match=r"`sigmas` must be levels from `sigma_min` = 0\.002 up, got \["):
+        sample_multistep(lambda x, sigma: x, lambda: torch.zeros(1, 1), sigmas, 0.002)
+
+
 def test_multistep_of_an_exact_consistency_function_keeps_the_distribution():
     """With the exact map every number of steps samples N(0, std^2 + sigma_min^2)."""
     generator = torch.Generator().manual_seed(0)

@@ -27,13 +27,18 @@ def _learner(num_epochs=1, minibatch_size=_NUM_ROWS, lr=3e-4, **options):
     return config.build_learner(spaces={DEFAULT_MODULE_ID: _SPACES})
 
 
-def _episodes(learner, reward_fn, num_episodes=4, length=16, seed=0):
-    """Returns episodes of the learner's own policy, in which states do not depend on actions."""
+def _episodes(learner, reward_fn, num_episodes=4, length=16, seed=0, constant=None):
+    """Returns episodes of the learner's own policy, in which states do not depend on actions.
+
+    With a constant, that is the first entry of every observation.
+    """
     generator = np.random.default_rng(seed)
     module = learner.module[DEFAULT_MODULE_ID]
     episodes = []
     for _ in range(num_episodes):
         observations = generator.normal(size=(length + 1, 3)).astype(np.float32)
+        if constant is not None:
+            observations[:, 0] = constant
         with torch.no_grad():
             drawn = module.forward_exploration({"obs": torch.from_numpy(observations[:-1])})
         drawn = {name: tensor.numpy() for name, tensor in drawn.items()}
@@ -132,6 +137,15 @@ def test_normaliser_counts_a_batch_after_it_was_learned_from():
     normalizer = learner.module[DEFAULT_MODULE_ID].networks.policy.normalizer
     _update(learner, _episodes(learner, _target_reward))
     assert float(normalizer.count) == 64.0
+
+
+def test_averaged_variances_are_never_negative(monkeypatch):
+    """Sums over learners are rounded; an observation that never changes must not become NaN by it."""
+    learner = _learner()
+    monkeypatch.setattr(learner, "_average", lambda *tensors: [t.mul_(1.0 + 1e-6) for t in tensors])
+    _update(learner, _episodes(learner, _target_reward, constant=100.0))
+    normalizer = learner.module[DEFAULT_MODULE_ID].networks.policy.normalizer
+    assert float(normalizer.mean[0]) == pytest.approx(100.0, rel=1e-3) and (normalizer.var >= 0.0).all()
 
 
 def test_kl_machinery_of_rllib_works_on_the_estimate():
