@@ -179,6 +179,7 @@ def _metrics(collected: Collected) -> Any:
     ):
         logger.log_value(name, value, reduce="lifetime_sum")
     for episode in collected.episodes:
-        logger.log_value(EPISODE_RETURN_MEAN, episode.episode_return)
-        logger.log_value(EPISODE_LEN_MEAN, episode.num_steps)
+        # With a window, or they would be of a kind that does not merge with those of env runners.
+        logger.log_value(EPISODE_RETURN_MEAN, episode.episode_return, window=num_episodes)
+        logger.log_value(EPISODE_LEN_MEAN, episode.num_steps, window=num_episodes)
     return logger.reduce()

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
 
+from distill_rl.cli.machine import num_available_cores
+
 Status = Literal["ok", "warn", "fail"]
 
 _PACKAGES = ("distill-rl", "ray", "torch", "gymnasium", "mujoco", "dm-control", "numpy")
@@ -75,8 +77,7 @@ def check_packages() -> Finding:
 
 def check_cores() -> Finding:
     """Looks at the cores this process may use, and at how busy they are."""
-    num_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    load = os.getloadavg()[0]
+    num_cores, load = num_available_cores(), os.getloadavg()[0]
     detail = f"{num_cores} cores, load {load:.1f}"
     if num_cores < 2:
         return Finding("cores", "warn", detail, "search and learning share one core: set num_env_runners=0")

@@ -78,7 +78,7 @@ _POLICY_UPDATES = {
     "learner/effective_sample_size": "Effective sample size of ratios (share)",
     "learner/policy_gradient_norm": "Norm of the policy's gradient",
 }
-_STALENESS = {"policy_lag_mean": "Policy lag (versions)", "dropped": "Reference sets dropped"}
+_STALENESS = {"policy_lag_mean": "Policy lag (versions)", "dropped": "Fragments dropped"}
 
 
 def _format_tick(value: float, _: int) -> str:
@@ -177,7 +177,7 @@ def _ratio(rows: Rows) -> Figure | None:
     axes[0].set_title("Student's return as a share of the search's")
     axes[0].yaxis.set_major_formatter(PercentFormatter(1.0))
     # Early ratios of two returns near zero say nothing and would flatten the rest.
-    axes[0].set_ylim(min(0.0, *np.quantile(y, [0.05])), max(1.1, 1.1 * float(np.quantile(y, 0.95))))
+    axes[0].set_ylim(min(0.0, float(np.quantile(y, 0.05))), max(1.1, 1.1 * float(np.quantile(y, 0.95))))
     _label_x(axes[0], "elapsed_sec")
     return figure
 

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Any
 
@@ -13,6 +13,9 @@ from rich.text import Text
 from distill_rl.cli.duration import format_duration
 
 _PLAIN_INTERVAL_SEC = 10.0
+
+_NumberFn = Callable[[str], float | None]
+"""Name of a metric to its value; None for one that is missing or not finite."""
 
 
 def format_line(metrics: Mapping[str, Any]) -> str:
@@ -28,50 +31,54 @@ def format_line(metrics: Mapping[str, Any]) -> str:
       steps, rates, how far the policy moved and the age of the checkpoint.
     """
     number = {name: _known(value) for name, value in metrics.items()}.get
-    elapsed, age = number("elapsed_sec"), number("checkpoint_age_sec")
-    saved = f"saved {'never' if age is None else format_duration(age) + ' ago'}"
     if "epochs" in metrics:
         losses = [name for name in metrics if name.startswith("learner/") and name.endswith("_loss")]
-        parts = [
-            "-" if elapsed is None else format_duration(elapsed),
-            f"updates {_short(number('updates'), integer=True)}",
-            f"{_short(number('updates_per_sec'))}/s",
-            f"epochs {_short(number('epochs'))}",
-            *(f"{_loss_name(name)} {_loss(number(name))}" for name in losses),
-            f"skipped {_short(number('skipped_updates'), integer=True)}",
-            saved,
-        ]
-        return " | ".join(parts)
-    if "learner/clip_fraction" in metrics:
-        clipped, ess = number("learner/clip_fraction"), number("learner/effective_sample_size")
-        parts = [
-            "-" if elapsed is None else format_duration(elapsed),
-            f"return {_short(number('student_return'))}",
-            f"steps {_short(number('env_steps'), integer=True)}",
-            f"env {_short(number('env_steps_per_sec'))}/s",
-            f"updates {_short(number('updates_per_sec'))}/s",
-            f"kl {_loss(number('learner/kl'))}",
-            f"clipped {'-' if clipped is None else f'{clipped:.0%}'}",
-            f"ess {'-' if ess is None else f'{ess:.0%}'}",
-            saved,
-        ]
-        return " | ".join(parts)
-    ratio, fill = number("student_search_ratio"), number("queue_fill")
-    parts = [
-        "-" if elapsed is None else format_duration(elapsed),
+        parts = _offline_parts(number, losses)
+    elif "learner/clip_fraction" in metrics:
+        parts = _ppo_parts(number)
+    else:
+        parts = _search_parts(number)
+    elapsed, age = number("elapsed_sec"), number("checkpoint_age_sec")
+    saved = f"saved {'never' if age is None else format_duration(age) + ' ago'}"
+    return " | ".join(["-" if elapsed is None else format_duration(elapsed), *parts, saved])
+
+
+def _offline_parts(number: _NumberFn, losses: Sequence[str]) -> list[str]:
+    return [
+        f"updates {_short(number('updates'), integer=True)}",
+        f"{_short(number('updates_per_sec'))}/s",
+        f"epochs {_short(number('epochs'))}",
+        *(f"{_loss_name(name)} {_loss(number(name))}" for name in losses),
+        f"skipped {_short(number('skipped_updates'), integer=True)}",
+    ]
+
+
+def _ppo_parts(number: _NumberFn) -> list[str]:
+    return [
+        f"return {_short(number('student_return'))}",
+        f"steps {_short(number('env_steps'), integer=True)}",
+        f"env {_short(number('env_steps_per_sec'))}/s",
+        f"updates {_short(number('updates_per_sec'))}/s",
+        f"kl {_loss(number('learner/kl'))}",
+        f"clipped {_share(number('learner/clip_fraction'))}",
+        f"ess {_share(number('learner/effective_sample_size'))}",
+    ]
+
+
+def _search_parts(number: _NumberFn) -> list[str]:
+    ratio = number("student_search_ratio")
+    return [
         f"student {_short(number('student_return'))} search {_short(number('search_return'))}"
-        + (f" ({ratio:.0%})" if ratio is not None else ""),
+        + (f" ({_share(ratio)})" if ratio is not None else ""),
         f"env {_short(number('env_steps_per_sec'))}/s",
         f"sim {_short(number('simulator_steps_per_sec'))}/s",
         f"sets {_short(number('reference_sets_per_sec'))}/s",
         f"updates {_short(number('updates_per_sec'))}/s",
         f"policy v{_short(number('policy_version'), integer=True)} lag {_short(number('policy_lag_mean'))}",
-        f"queue {'-' if fill is None else f'{fill:.0%}'}",
+        f"queue {_share(number('queue_fill'))}",
         f"drops {_short(number('dropped'), integer=True)}",
         f"restarts {_short(number('restarts'), integer=True)}",
-        saved,
     ]
-    return " | ".join(parts)
 
 
 class ProgressLine:
@@ -124,6 +131,10 @@ def _loss(value: float | None) -> str:
     return "-" if value is None else f"{value:.3g}"
 
 
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
+
+
 def _known(value: Any) -> float | None:
     return value if value is not None and math.isfinite(value) else None
 
@@ -132,7 +143,7 @@ def _short(value: float | None, integer: bool = False) -> str:
     """Writes a number in few characters: `3.1`, `417`, `12.3k`, `4.5M`."""
     if value is None:
         return "-"
-    for unit, size in (("M", 1e6), ("k", 1e4)):
-        if abs(value) >= size:
-            return f"{value / (1e6 if unit == 'M' else 1e3):.1f}{unit}"
+    for unit, size, least in (("M", 1e6, 1e6), ("k", 1e3, 1e4)):
+        if abs(value) >= least:
+            return f"{value / size:.1f}{unit}"
     return f"{value:.0f}" if integer or abs(value) >= 100 else f"{value:.1f}"

@@ -11,7 +11,6 @@ from typing import Any, NamedTuple
 
 import gymnasium as gym
 import numpy as np
-import ray
 import torch
 from ray.tune.registry import register_env
 
@@ -22,9 +21,9 @@ from distill_rl.algorithms.distill import Distill
 from distill_rl.checks import check_at_least_one
 from distill_rl.cli.metrics import collect_metrics
 from distill_rl.cli.progress import ProgressLine
+from distill_rl.cli.ray_session import ray_session
 from distill_rl.cli.sections import build_config
 from distill_rl.cli.settings import DISTILL
-from distill_rl.cli.training import start_ray
 from distill_rl.envs import make_env
 from distill_rl.networks.distill_networks import StudentNetworks
 from distill_rl.policies.loaded import LoadedPolicy
@@ -122,7 +121,7 @@ def train_recorded(
     env_id, env_config = check_sections(sections)
     config, _ = build_config(sections)
     envs = [make_env(env_id, env_config=env_config) for _ in range(num_episodes)]
-    with _recorded(envs[0], env_id) as (name, log), _ray_here():
+    with _recorded(envs[0], env_id) as (name, log), ray_session():
         config.environment(name)
         algorithm = config.build_algo()
         assert isinstance(algorithm, Distill)
@@ -200,16 +199,3 @@ def _recorded(env: gym.Env, env_id: str) -> Iterator[tuple[str, StepLog]]:
 
 def _make_recorded(name: str, env_id: str, context: Mapping[str, Any]) -> gym.Env:
     return StepRecorder(make_env(env_id, env_config=dict(context)), _logs[name])
-
-
-@contextmanager
-def _ray_here() -> Iterator[None]:
-    """Starts Ray if it is not there, and stops what it started: RLlib asks for it in one process too."""
-    if ray.is_initialized():
-        yield
-        return
-    start_ray()
-    try:
-        yield
-    finally:
-        ray.shutdown()

@@ -1,55 +1,39 @@
 """The driver of a run: build, train, log, save, judge."""
 
-import contextlib
 import dataclasses
-import logging
-import os
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import ray
 from rich.console import Console
 
-from distill_rl.algorithms.acting_policy import policy_metadata
 from distill_rl.algorithms.cm_ppo import CMPPO
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.offline import Offline
-from distill_rl.algorithms.offline_config import OfflineConfig
 from distill_rl.algorithms.online_config import OnlineConfig
 from distill_rl.algorithms.prometheus import PrometheusMetrics
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.alarms import AlarmLimits, Alarms
-from distill_rl.cli.evaluation import (
-    ALGORITHM_FOLDER,
-    POLICY_FOLDER,
-    evaluate_run_search,
-    evaluate_student,
-    load_networks,
-    save_acting_policy,
-)
+from distill_rl.cli.conclusion import conclude, evaluate_newest
+from distill_rl.cli.evaluation import ALGORITHM_FOLDER, load_networks, save_acting_policy
 from distill_rl.cli.failure import resume_command, supervised
 from distill_rl.cli.learner_supervisor import LearnerSupervisor
-from distill_rl.cli.metrics import STUDENT_EVALUATION, collect_metrics, student_search_ratio, summarise
-from distill_rl.cli.offline_summary import summarise_offline
+from distill_rl.cli.metrics import STUDENT_EVALUATION, collect_metrics
 from distill_rl.cli.presets import dump_sections
 from distill_rl.cli.progress import ProgressLine
+from distill_rl.cli.ray_session import ray_session, start_ray
 from distill_rl.cli.report import write_report
 from distill_rl.cli.sections import RunConfig, build_config
 from distill_rl.cli.settings import RunSettings
 from distill_rl.cli.stop_request import StopRequest
-from distill_rl.datasets.store import load_dataset
-from distill_rl.policies.loading import load_policy
 from distill_rl.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
-from distill_rl.storage.metrics import MetricsWriter, read_metrics
+from distill_rl.storage.metrics import MetricsWriter
 from distill_rl.storage.run_folder import RunFolder
-from learners.offline.config import DatasetConfig
 
 _Algorithm = Distill | Offline | CMPPO
-_WORKER_ENV_VARS = ("MUJOCO_GL", "OMP_NUM_THREADS")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +94,7 @@ def run_training(
         run.create(overwrite)
     run.write_config(dump_sections(dict(sections)))
     progress = ProgressLine(console or Console())
-    with _ray(run.path), StopRequest() as stop:
+    with ray_session(lambda: supervised(start_ray, run.path)), StopRequest() as stop:
         return _Training(config, settings, run, store, progress, stop).run(checkpoint)
 
 
@@ -139,11 +123,14 @@ class _Training:
 
     def run(self, checkpoint: Checkpoint | None) -> Outcome:
         self._progress.note(f"run folder {self._run.path}\nto resume: {resume_command(self._run.path)}")
-        algorithm = self._build(checkpoint)
+        algorithm = self._build()
         try:
+            if checkpoint is not None:
+                self._restore(algorithm, checkpoint)
             if self._iteration == 0:
                 self._save(algorithm)
-                self._untrained_return = self._evaluate_student(self._settings.num_evaluation_episodes)
+                num_episodes = self._settings.num_evaluation_episodes
+                self._untrained_return = evaluate_newest(self._run, self._config, num_episodes)
             self._train(algorithm)
             is_saved = self._save(algorithm)
         finally:
@@ -154,23 +141,26 @@ class _Training:
             self._progress.note(f"stopped by {name} and {saved}; to resume: {resume_command(self._run.path)}")
             write_report(self._run)
             return Outcome({}, self._stop.signal_number)
-        return Outcome(self._conclude())
+        num_episodes, note_fn = self._settings.num_evaluation_episodes, self._progress.note
+        return Outcome(conclude(self._run, self._config, num_episodes, self._untrained_return, note_fn))
 
-    def _build(self, checkpoint: Checkpoint | None) -> _Algorithm:
+    def _build(self) -> _Algorithm:
         algorithm = supervised(self._config.build_algo, self._run.path)
         assert isinstance(algorithm, _Algorithm)
         self._stop.install()
         self._progress.note(algorithm.description)
-        if checkpoint is not None:
-            algorithm.restore_from_path(str(checkpoint.path / ALGORITHM_FOLDER))
-            self._iteration = checkpoint.step
-            self._elapsed_before_sec = checkpoint.metadata["elapsed_sec"]
-            self._env_steps = checkpoint.metadata["env_steps"]
-            self._updates = checkpoint.metadata["updates"]
-            self._untrained_return = checkpoint.metadata["untrained_return"]
-            done = f"{self._updates} updates, {self._env_steps} environment steps"
-            self._progress.note(f"resumed from {checkpoint.path.name}: {done}")
         return algorithm
+
+    def _restore(self, algorithm: _Algorithm, checkpoint: Checkpoint) -> None:
+        path = str(checkpoint.path / ALGORITHM_FOLDER)
+        supervised(lambda: algorithm.restore_from_path(path), self._run.path)
+        self._iteration = checkpoint.step
+        self._elapsed_before_sec = checkpoint.metadata["elapsed_sec"]
+        self._env_steps = checkpoint.metadata["env_steps"]
+        self._updates = checkpoint.metadata["updates"]
+        self._untrained_return = checkpoint.metadata["untrained_return"]
+        done = f"{self._updates} updates, {self._env_steps} environment steps"
+        self._progress.note(f"resumed from {checkpoint.path.name}: {done}")
 
     def _train(self, algorithm: _Algorithm) -> None:
         """Runs iterations until a limit or a signal."""
@@ -188,7 +178,8 @@ class _Training:
                 metrics["checkpoint_age_sec"] = time.monotonic() - self._saved_sec
                 if time.monotonic() - self._tried_saving_sec >= self._settings.checkpoint_interval_sec:
                     self._save(algorithm)
-                    student_return = self._evaluate_student(self._settings.num_progress_episodes)
+                    num_episodes = self._settings.num_progress_episodes
+                    student_return = evaluate_newest(self._run, self._config, num_episodes)
                     if student_return is not None:
                         metrics[STUDENT_EVALUATION] = student_return
                 raised, lines = alarms.check(metrics)
@@ -253,67 +244,3 @@ class _Training:
         self._saved_sec = time.monotonic()
         self._learners.note_checkpoint()
         return True
-
-    def _evaluate_student(self, num_episodes: int) -> float | None:
-        checkpoint = self._store.latest()
-        if not num_episodes or self._config.env is None or checkpoint is None:
-            return None
-        if not (checkpoint / POLICY_FOLDER).is_dir():  # of several stages, none that makes a policy has begun
-            return None
-        return evaluate_student(load_policy(self._run.path), num_episodes).mean_return
-
-    def _conclude(self) -> dict[str, Any]:
-        """Evaluates what was learned, and writes summary, figures and report."""
-        rows = read_metrics(self._run.metrics_path)
-        summary = summarise(rows) | {"untrained_return": self._untrained_return}
-        num_episodes = self._settings.num_evaluation_episodes
-        checkpoint = self._store.latest()
-        if num_episodes and self._config.env is not None and checkpoint is not None:
-            has_search = isinstance(self._config, SearchLoopConfig)
-            judged = "the student and of the search" if has_search else "the policy"
-            self._progress.note(f"evaluating {num_episodes} episodes of {judged}")
-            summary["student_return"] = self._evaluate_student(num_episodes)
-            if isinstance(self._config, SearchLoopConfig):
-                search = evaluate_run_search(load_networks(checkpoint), self._config, num_episodes)
-                summary["search_return"] = search.mean_return
-        if isinstance(self._config, OfflineConfig):
-            dataset = load_dataset(self._config.part(DatasetConfig).name)
-            summary |= summarise_offline(rows, summary["student_return"], dataset.metadata)
-        summary["student_search_ratio"] = student_search_ratio(summary)
-        summary |= policy_metadata(self._config) | {"seed": self._config.seed}
-        self._run.write_summary(summary)
-        write_report(self._run)
-        return summary
-
-
-@contextlib.contextmanager
-def _ray(folder: Path) -> Iterator[None]:
-    """Connects to Ray, or starts it, and stops what it started.
-
-    RLlib needs it even where there is only one process, and would otherwise start it with a dashboard.
-    """
-    if ray.is_initialized():
-        yield
-        return
-    supervised(start_ray, folder)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
-def start_ray(num_cpus: int | None = None) -> None:
-    """Starts Ray on this machine, for this process and those it makes; quiet, without a dashboard.
-
-    Args:
-      num_cpus: cores that Ray shares out; None for those of the machine.
-    """
-    env_vars = {name: os.environ[name] for name in _WORKER_ENV_VARS if name in os.environ}
-    logging.getLogger("ray").setLevel(logging.ERROR)
-    ray.init(
-        num_cpus=num_cpus,
-        runtime_env={"env_vars": env_vars},
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-    )

@@ -13,9 +13,10 @@ from typing import Any
 from distill_rl.checks import check_choice
 from distill_rl.cli.experiments.base import SCALES, Experiment, Row
 from distill_rl.cli.experiments.cm_ppo_results import draw_results, write_table
-from distill_rl.cli.experiments.cm_ppo_run import PPOSpec, run_training, small_ray
+from distill_rl.cli.experiments.cm_ppo_run import PPOSpec, run_training, start_small_ray
 from distill_rl.cli.experiments.cm_ppo_timing import GAUSSIAN, TimingSpec, run_timing
 from distill_rl.cli.experiments.jobs import run_jobs
+from distill_rl.cli.ray_session import ray_session
 
 _TASKS = {
     "inverted_pendulum": ("InvertedPendulum-v5", 1),
@@ -171,7 +172,7 @@ def _spec(
 def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
     specs = {name: dataclasses.asdict(spec) for name, spec in ppo_specs(scale).items()}
     # In this process: another one takes as long to start as half a training on the easy tasks.
-    with small_ray():
+    with ray_session(start_small_ray):
         timing = run_jobs(run_timing, {"timing": dataclasses.asdict(timing_spec(scale))}, folder, note_fn)
         curves = run_jobs(run_training, specs, folder, note_fn)
     return [{"part": "curve", **row} for row in curves] + timing

@@ -2,8 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -148,12 +147,8 @@ def train_ppo(spec: PPOSpec) -> list[Row]:
     return rows
 
 
-@contextmanager
-def small_ray() -> Iterator[None]:
-    """Starts Ray for one process if it is not there, and stops what it started: RLlib asks for it."""
-    if ray.is_initialized():
-        yield
-        return
+def start_small_ray() -> None:
+    """Starts Ray for one process."""
     logging.getLogger("ray.rllib").setLevel(logging.ERROR)
     ray.init(
         address="local",
@@ -163,10 +158,6 @@ def small_ray() -> Iterator[None]:
         log_to_driver=False,
         logging_level=logging.ERROR,
     )
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def run_training(spec: Mapping[str, Any], folder: Path) -> None:

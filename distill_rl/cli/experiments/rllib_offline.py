@@ -23,7 +23,7 @@ from ray.rllib.core.rl_module.default_model_config import DefaultModelConfig
 from distill_rl.checks import check_choice
 from distill_rl.cli.experiments.offline_policies import StatelessPolicy
 from distill_rl.cli.experiments.offline_spec import OfflineSpec
-from distill_rl.cli.training import start_ray
+from distill_rl.cli.ray_session import start_ray
 from distill_rl.datasets.offline_dataset import OfflineDataset
 from distill_rl.envs import make_env
 from learners.offline.transitions import observation_statistics

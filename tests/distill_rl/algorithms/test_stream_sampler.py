@@ -1,7 +1,12 @@
 """Fragments of the stream: a message is acknowledged when the loop has told of all its fragments."""
 
+import types
+
 import pytest
 from edge_samples import make_collected
+from ray.rllib.env.single_agent_env_runner import SingleAgentEnvRunner
+from ray.rllib.utils.metrics import EPISODE_RETURN_MEAN
+from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from distill_rl.algorithms.fragment_gate import FragmentGate
 from distill_rl.algorithms.stream_sampler import STREAM_ACTOR_ID, StreamSampler
@@ -44,7 +49,7 @@ def test_no_more_fragments_than_there_is_room_for():
     assert sampler.poll() == []
     numbers = []
     for _ in range(3):
-        sampler.request(None, 2)
+        sampler.request(2)
         numbers += [[fragment.header.sequence for fragment in sampler.poll()]]
         assert sampler.poll() == []
     assert numbers == [[0, 1], [2, 3], []]
@@ -53,7 +58,7 @@ def test_no_more_fragments_than_there_is_room_for():
 def test_message_is_acknowledged_with_its_last_fragment():
     """In whatever order the loop tells of them; once."""
     sampler, consumer, _ = _sampler(2, 1)
-    sampler.request(None, 3)
+    sampler.request(3)
     first, second, third = sampler.poll()
     sampler.settle([third, first])
     assert consumer.acknowledged == [b"1"]
@@ -64,7 +69,7 @@ def test_message_is_acknowledged_with_its_last_fragment():
 def test_gate_accepts_each_fragment_once():
     """They have numbers of their own, under an id that no env runner has."""
     sampler, _, gate = _sampler(2)
-    sampler.request(None, 9)
+    sampler.request(9)
     for fragment in sampler.poll():
         header = fragment.header
         assert header.actor_id == STREAM_ACTOR_ID
@@ -77,10 +82,10 @@ def test_gate_accepts_each_fragment_once():
 def test_forgotten_messages_are_not_acknowledged():
     """What waits is given back, to come again."""
     sampler, consumer, _ = _sampler(2)
-    sampler.request(None, 1)
+    sampler.request(1)
     assert len(sampler.poll()) == 1
     sampler.forget()
-    sampler.request(None, 9)
+    sampler.request(9)
     assert sampler.poll() == []
     assert (consumer.acknowledged, consumer.num_released) == ([], 1)
 
@@ -97,7 +102,27 @@ def test_description_names_the_run_and_what_came():
 def test_wait_reads_only_into_room(has_room):
     """What it reads is there at the next look."""
     sampler, consumer, _ = _sampler(1)
-    sampler.request(None, int(has_room))
+    sampler.request(int(has_room))
     sampler.wait(0.0)
     assert len(consumer._waiting) == int(not has_room)
     assert len(sampler.poll()) == int(has_room)
+
+
+@pytest.mark.parametrize("is_stream_first", [True, False])
+def test_metrics_merge_with_those_of_env_runners(is_stream_first):
+    """Both kinds of actors may end an episode in one iteration, either of them first."""
+    sampler, _, _ = _sampler(1)
+    sampler.request(1)
+    (fragment,) = sampler.poll()
+    runner = types.SimpleNamespace(
+        config=types.SimpleNamespace(metrics_num_episodes_for_smoothing=100, num_env_runners=1),
+        metrics=MetricsLogger(),
+    )
+    episodes = fragment.header.episodes
+    mean_return = sum(episode.episode_return for episode in episodes) / len(episodes)
+    SingleAgentEnvRunner._log_episode_metrics(runner, 10, mean_return + 8.0, 0.1)
+    both = [fragment.header.metrics, runner.metrics.reduce()]
+    root = MetricsLogger(root=True)
+    for metrics in both if is_stream_first else reversed(both):
+        root.aggregate([metrics], key="env_runners")
+    assert root.peek(("env_runners", EPISODE_RETURN_MEAN)) == pytest.approx(mean_return + 4.0)
