@@ -2,7 +2,8 @@
 
 Service times are cpu-seconds of one thread on cheetah-run, for a fragment of 16 environments and 4 steps. The
 real runs have 1, 2 and 4 env runners and a learner in the driver's process, with the defaults of the preset.
-Before and after each, processes that only spin measure how many cores others leave us. Writes one JSON file.
+Before and after each, processes that only spin measure how many cores others leave us. Writes one JSON file, and
+prints the runs.
 """
 
 import os
@@ -23,7 +24,7 @@ from typing import Any
 import numpy as np
 import ray
 import torch
-from measuring import parse_arguments
+from measuring import parse_arguments, report
 
 from actors.operators.config import ActingConfig
 from actors.policy_runner import make_config_env
@@ -44,6 +45,13 @@ from learners.config import DistillationConfig
 from learners.distiller import Distiller
 from learners.replay import ReferenceReplay
 
+_COLUMNS = {
+    "num_env_runners": "env runners",
+    "num_cores": "free cores",
+    "sets_per_sec": "reference sets per second",
+    "updates_per_sec": "updates per second",
+    "lag_updates": "policy lag, updates",
+}
 _MAX_BYTES = 2**26
 _PENDING_REQUESTS = 400
 _SPIN = """
@@ -84,6 +92,7 @@ def main() -> None:
         "preset": arguments.preset,
     }
     atomic.write_text(arguments.json, json.dumps(result, indent=1) + "\n")
+    report(runs, _COLUMNS, None)
 
 
 def _config(preset: str, *overrides: str) -> Any:
