@@ -208,6 +208,15 @@ def test_manifests_agree_with_each_other():
     assert spec["rayVersion"] == pinned[1]
 
 
+def test_the_volume_belongs_to_the_user_of_the_image():
+    """Else no run folder could be made on it."""
+    for template in _pod_templates().values():
+        if "volumes" in template["spec"]:
+            group = template["spec"]["securityContext"]["fsGroup"]
+            for path in (_CLUSTER / "docker").glob("Dockerfile.*"):
+                assert f"useradd --create-home --uid {group} ray" in path.read_text()
+
+
 def test_images_hold_every_package():
     """Both Dockerfiles copy all that is installed, with a Python that the project supports."""
     project = tomllib.loads((_CHECKOUT / "pyproject.toml").read_text())

@@ -1,6 +1,7 @@
 """The shipped configuration and access list: everybody can do their work, and nothing else."""
 
 import subprocess
+import time
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ from distill_rl.storage.reference_producer import ReferenceProducer
 _FILES = Path(__file__).parents[2] / "cluster" / "redis"
 _USERS = ("trainer", "actor", "robot")
 _KEYS = EdgeKeys.of("run")
-_STREAM = StreamConfig(batch_bytes=1)
+_STREAM = StreamConfig(batch_bytes=1, claim_idle_sec=0.1)
 _PUBLICATION = PublicationConfig(publish_interval_sec=0.0)
 
 
@@ -84,6 +85,12 @@ def test_everybody_can_do_their_work(server, secrets):
     trainer.xadd(_KEYS.references, {"m": b"junk"})
     assert consumer.read(4, 2.0) == []
     assert consumer.statistics.num_dead_letters == 1
+    producer.put(make_collected(2))
+    assert len(consumer.read(4, 2.0)) == 1
+    time.sleep(2.0 * _STREAM.claim_idle_sec)
+    successor = ReferenceConsumer(_connect(server, secrets, "trainer"), "run", _STREAM)
+    successor.acknowledge(successor.read(4))
+    assert successor.statistics.num_claimed == successor.statistics.num_acknowledged == 1
     publisher.offer(1, lambda: b"policy 1")
     for subscriber in subscribers:
         assert subscriber.wait(5.0).policy == "policy 1"
