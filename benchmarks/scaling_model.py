@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 from measuring import parse_arguments, report
 from scaling_figure import draw
-from scaling_simulation import Layout, ServiceTimes, actors_per_learner, simulate
+from scaling_layout import Layout, ServiceTimes
+from scaling_simulation import actors_per_learner, simulate
 
 _TIMES = Path(__file__).parent / "results" / "scaling" / "times.json"
 _STREAM_MESSAGES = 128  # `StreamConfig.max_outstanding`

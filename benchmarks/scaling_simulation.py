@@ -18,6 +18,8 @@ from typing import Any
 
 import numpy as np
 import simpy
+from scaling_layout import Layout, Outcome, ServiceTimes
+from shared_cores import Process, SharedCores
 
 from distill_rl.algorithms.fragment_gate import FragmentGate
 from distill_rl.algorithms.loop_config import LoopConfig
@@ -25,138 +27,12 @@ from distill_rl.algorithms.update_ratio import UpdateRatio
 
 _MIN_DURATION_SEC = 30.0
 
-Process = Generator[simpy.Event, Any, None]
-
-
-@dataclasses.dataclass(frozen=True)
-class ServiceTimes:
-    """What each part takes, in cpu-seconds where nothing else is said.
-
-    Attributes:
-      search_sec: of one fragment; drawn with replacement. Shape `[num_measured]`.
-      num_sets: reference sets, and environment steps, of a fragment.
-      fragment_bytes: of its arrays.
-      driver_sec: of the driver for each fragment: request, answer, gate, metrics.
-      wait_sec_per_request: of the driver for each request in flight, whenever it looks what is ready.
-      add_sec: of a learner for each fragment: fetch, check, copy into the replay.
-      update_sec: of a learner for one update.
-      publish_sec: of the driver for a broadcast.
-      pull_sec: of the weight store for an actor's pull, with the copy to its host.
-      decode_sec: of the driver for a fragment from the stream: parse, digest, check.
-      redis_sec: of Redis for a fragment, in and out.
-    """
-
-    search_sec: np.ndarray  # [num_measured]
-    num_sets: int
-    fragment_bytes: int
-    driver_sec: float
-    wait_sec_per_request: float
-    add_sec: float
-    update_sec: float
-    publish_sec: float
-    pull_sec: float
-    decode_sec: float
-    redis_sec: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Layout:
-    """What is simulated.
-
-    Attributes:
-      num_actors: actors.
-      updates_per_step: see `LoopConfig`.
-      num_learners: over which an update is divided; each still reads every fragment, as in the loop.
-      is_local: whether the learner works in the driver's process.
-      num_cores: that all share, may be a fraction; None for a core for each part.
-      stream_messages: messages that may wait in Redis; 0 for fragments through Ray.
-      batch_bytes: of a message.
-      max_delay_sec: after which a message leaves, however small.
-    """
-
-    num_actors: int
-    updates_per_step: float = 0.5
-    num_learners: int = 1
-    is_local: bool = False
-    num_cores: float | None = None
-    stream_messages: int = 0
-    batch_bytes: int = 256 * 1024
-    max_delay_sec: float = 1.0
-
-
-@dataclasses.dataclass(frozen=True)
-class Outcome:
-    """What came out, after the start-up.
-
-    Attributes:
-      sets_per_sec: reference sets that the learner got.
-      stale_share: share of the sets that were dropped for their age (`max_policy_lag`).
-      updates_per_sec: updates that it made.
-      lag_updates: mean updates between the weights of a set and the newest ones published when it arrived.
-      actor_share: share of the time that actors searched.
-      driver_share: share of the time that the driver was busy.
-      learner_share: share of the time that the learner was busy.
-    """
-
-    sets_per_sec: float
-    stale_share: float
-    updates_per_sec: float
-    lag_updates: float
-    actor_share: float
-    driver_share: float
-    learner_share: float
-
 
 @dataclasses.dataclass
 class _Fragment:
     actor_id: int
     sequence: int
     policy_version: int
-
-
-class _Cores:
-    """Cores that are shared equally among those at work, each of whom uses one at most."""
-
-    def __init__(self, env: simpy.Environment, num_cores: float | None):
-        self._env, self._num_cores = env, num_cores
-        self._rest: dict[simpy.Event, float] = {}
-        self._since = 0.0
-        self._turn = 0
-
-    def work(self, duration_sec: float) -> simpy.Event:
-        """Returns an event that comes when so many cpu-seconds were spent."""
-        if self._num_cores is None or duration_sec <= 0.0:
-            return self._env.timeout(max(0.0, duration_sec))
-        self._advance()
-        done = self._env.event()
-        self._rest[done] = duration_sec
-        self._plan()
-        return done
-
-    def _rate(self) -> float:
-        assert self._num_cores is not None
-        return min(1.0, self._num_cores / max(1, len(self._rest)))
-
-    def _advance(self) -> None:
-        spent = (self._env.now - self._since) * self._rate()
-        self._since = self._env.now
-        for done in self._rest:
-            self._rest[done] -= spent
-
-    def _plan(self) -> None:
-        self._turn += 1
-        if self._rest:
-            self._env.process(self._finish(self._turn, max(0.0, min(self._rest.values())) / self._rate()))
-
-    def _finish(self, turn: int, delay_sec: float) -> Process:
-        yield self._env.timeout(delay_sec)
-        if turn != self._turn:  # somebody came or left in the meantime
-            return
-        self._advance()
-        for done in [done for done, rest in self._rest.items() if rest <= 1e-9]:
-            del self._rest[done]
-            done.succeed()
-        self._plan()
 
 
 class Loop:
@@ -174,7 +50,7 @@ class Loop:
         """
         self._times, self._layout = times, layout
         self._env = simpy.Environment()
-        self._cores = _Cores(self._env, layout.num_cores)
+        self._cores = SharedCores(self._env, layout.num_cores)
         self._generator = np.random.default_rng(seed)
         self._ratio = UpdateRatio(
             layout.updates_per_step, LoopConfig.learning_starts, LoopConfig.max_pending_updates

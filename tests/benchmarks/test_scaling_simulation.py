@@ -10,7 +10,9 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parents[2] / "benchmarks"))
 
 import simpy
-from scaling_simulation import Layout, Loop, ServiceTimes, _Cores, actors_per_learner, simulate
+from scaling_layout import Layout, ServiceTimes
+from scaling_simulation import Loop, actors_per_learner, simulate
+from shared_cores import SharedCores
 
 _FREE = ServiceTimes(
     search_sec=np.array([0.5]),
@@ -85,7 +87,7 @@ def test_runs_repeat_for_a_seed():
 def test_cores_are_shared_equally():
     """Two jobs on one core take twice as long, and the rest of one goes on alone."""
     env = simpy.Environment()
-    cores, ends = _Cores(env, 1.0), {}
+    cores, ends = SharedCores(env, 1.0), {}
 
     def job(name, start_sec, duration_sec):
         yield env.timeout(start_sec)
