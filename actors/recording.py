@@ -40,7 +40,7 @@ class StepRecorder(gym.Wrapper):
         return observation, info
 
     def step(self, action: np.ndarray) -> tuple[Any, Any, bool, bool, dict[str, Any]]:
-        """Steps the environment, and records the step."""
+        """Steps the environment, and records the step. Shape of actions: `[A]`."""
         before, self._observation = self._observation, None
         observation, reward, terminated, truncated, info = self.env.step(action)
         step = EnvStep(np.asarray(observation, np.float32), float(reward), bool(terminated), bool(truncated))

@@ -33,7 +33,7 @@ class Spread(NamedTuple):
 
 
 def spread(values: np.ndarray) -> Spread:
-    """Returns the median and the quartiles of repeated measurements."""
+    """Returns the median and the quartiles of repeated measurements. Shape `[num_repeats]`."""
     return Spread(*(float(q) for q in np.quantile(values, [0.5, 0.25, 0.75])))
 
 

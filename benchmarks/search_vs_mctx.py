@@ -62,7 +62,7 @@ class TableModel:
         self._nothing = np.zeros((1, 0), np.float32)
 
     def expand(self, state: np.ndarray, action: np.ndarray) -> Expansion:
-        """Takes one step from each state."""
+        """Takes one step from each state. Shapes `[M, 1]`, `[M, 1]`."""
         state, action = state[:, 0], action[:, 0]
         after = self.next_state[state, action]
         return Expansion(
@@ -76,7 +76,7 @@ class TableModel:
         )
 
     def tree(self, roots: np.ndarray, num_simulations: int) -> Tree:
-        """Returns a tree of roots."""
+        """Returns a tree of roots, given their states. Shape `[B]`."""
         actions = np.repeat(self._actions, len(roots), axis=0)
         nothing = np.zeros((len(roots), 0), np.float32)
         logits, value = self.prior_logits[roots], self.value[roots]

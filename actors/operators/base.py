@@ -122,6 +122,6 @@ def expectation(log_weights: np.ndarray, q_values: np.ndarray) -> np.ndarray:
 
 
 def nanmean(values: np.ndarray) -> float:
-    """Returns the mean of the finite values; NaN if there are none."""
+    """Returns the mean of the finite values, of any shape `[...]`; NaN if there are none."""
     finite = values[np.isfinite(values)]
     return float(finite.mean()) if finite.size else float("nan")

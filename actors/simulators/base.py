@@ -55,7 +55,11 @@ class Simulator(Protocol):
         ...
 
     def step(self, state: np.ndarray, action: np.ndarray) -> SimulatorStep:
-        """Steps every state once. Shapes `[M, S]`, `[M, A]`."""
+        """Steps every state once. Shapes `[M, S]`, `[M, A]`.
+
+        Raises:
+          ValueError: if a shape is wrong.
+        """
         ...
 
     def rollout(
@@ -68,5 +72,8 @@ class Simulator(Protocol):
           actions: an open-loop plan `[M, H, A]`, or a function called with the step and its observation
             `[M, O]`.
           num_steps: `H`; needed with a function.
+
+        Raises:
+          ValueError: if a shape is wrong, or `num_steps` is missing or does not agree with a plan.
         """
         ...

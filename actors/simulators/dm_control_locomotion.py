@@ -29,7 +29,10 @@ class CheetahTask(DmControlTask):
         self._velocity = PlanarVelocity(self.model, "torso")
 
     def fast_state_sensors(self, qpos: np.ndarray, qvel: np.ndarray) -> np.ndarray:
-        """Returns the velocity of the centre of mass: a whole control step is no more than one substep."""
+        """Returns the velocity of the centre of mass: a whole control step is no more than one substep.
+
+        Shapes `[..., nq]`, `[..., nv]` to `[..., 3]`.
+        """
         return self._velocity(qpos, qvel)
 
     @classmethod

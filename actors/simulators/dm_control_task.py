@@ -65,7 +65,7 @@ def dm_control_environment(env: gym.Env) -> dm_control_rl.Environment | None:
 
 
 def small_control(control: np.ndarray) -> np.ndarray:
-    """Returns dm_control's quadratic preference for small controls, before averaging. Shape of `control`."""
+    """Returns dm_control's quadratic preference for small controls, before averaging. Shape `[..., nu]`."""
     return tolerance(control.astype(np.float64), margin=1, value_at_margin=0, sigmoid="quadratic")
 
 

@@ -65,7 +65,11 @@ class LatentSimulator:
         return self.model.encode(observation)
 
     def step(self, state: np.ndarray, action: np.ndarray) -> SimulatorStep:
-        """Steps every state once. Shapes `[M, Z]`, `[M, A]`."""
+        """Steps every state once. Shapes `[M, Z]`, `[M, A]`.
+
+        Raises:
+          ValueError: if a shape is wrong.
+        """
         check_shape("state", state, (None, self.observation_size))
         check_shape("action", action, (len(state), self.action_size))
         after, reward, discount = self.model.step(state, action)

@@ -28,6 +28,7 @@ def control_fn_of(env: gym.Env) -> Callable[[np.ndarray], np.ndarray]:
     """Returns the map from actions to what the innermost environment receives, for any leading dimensions.
 
     It calls the environment's own action wrappers (RescaleAction, ClipAction, ...), so it agrees bit for bit.
+    Shapes `[..., A]` to `[..., nu]`.
 
     Raises:
       ValueError: if a wrapper does not act on every row alike, so that it cannot be applied to a batch.

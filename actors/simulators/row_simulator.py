@@ -99,7 +99,11 @@ class RowSimulator(abc.ABC):
         return row
 
     def step(self, state: np.ndarray, action: np.ndarray) -> SimulatorStep:
-        """Steps every state once. Shapes `[M]`, `[M, A]`."""
+        """Steps every state once. Shapes `[M]`, `[M, A]`.
+
+        Raises:
+          ValueError: if a shape is wrong.
+        """
         check_shape("action", action, (len(state), self.action_size))
         rollout = self.rollout(state, action[:, None])
         return SimulatorStep(rollout.state, rollout.observation, rollout.reward[:, 0], rollout.discount[:, 0])

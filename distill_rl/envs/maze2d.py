@@ -120,7 +120,7 @@ class Maze2dEnv(gym.Env):
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[np.ndarray, dict[str, Any]]:
-        """Puts the point into a free cell, drawn uniformly."""
+        """Puts the point into a free cell, drawn uniformly. Shape of observations: `[4]`."""
         super().reset(seed=seed)
         cell = self._free_cells[self.np_random.integers(len(self._free_cells))]
         x, y = cell + self.np_random.uniform(-_START_NOISE, _START_NOISE, 2)
@@ -130,7 +130,7 @@ class Maze2dEnv(gym.Env):
         return self._observe(), {}
 
     def step(self, action: np.ndarray) -> tuple[np.ndarray, float, bool, bool, dict[str, Any]]:
-        """Pushes the point for 0.01 seconds."""
+        """Pushes the point for 0.01 seconds. Shapes of actions and observations: `[2]`, `[4]`."""
         push_x, push_y = action
         self._point.step(np.array([push_y, -push_x]))
         observation = self._observe()

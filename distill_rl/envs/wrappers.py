@@ -30,7 +30,10 @@ class ActionRepeat(gym.Wrapper):
         self.action_repeat = action_repeat
 
     def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict[str, Any]]:
-        """Steps up to `action_repeat` times; returns the last observation and the summed rewards."""
+        """Steps up to `action_repeat` times; returns the last observation and the summed rewards.
+
+        Shape of actions: `[A]`.
+        """
         total = 0.0
         for _ in range(self.action_repeat):
             observation, reward, terminated, truncated, info = self.env.step(action)

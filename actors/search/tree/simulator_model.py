@@ -48,7 +48,7 @@ class SimulatorModel:
         self.num_diverged = 0
 
     def expand(self, state: np.ndarray, action: np.ndarray) -> Expansion:
-        """Takes one step from each state; see `SearchModel`."""
+        """Takes one step from each state; see `SearchModel`. Shapes `[M, S]`, `[M, A]`."""
         step = self._simulator.step(state, action)
         is_sound = np.isfinite(step.reward) & np.isfinite(step.observation).all(axis=1)
         observation = np.where(is_sound[:, None], step.observation, np.float32(0.0)).astype(np.float32)
