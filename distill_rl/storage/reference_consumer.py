@@ -18,40 +18,12 @@ from distill_rl.storage.redis_client import Outages
 from distill_rl.storage.reference_stream import MESSAGE_FIELD, Entry, ReferenceStream
 from distill_rl.storage.reference_wire import ReferenceBatch, decode_batch
 from distill_rl.storage.sequence_ledger import SequenceLedger
+from distill_rl.storage.stream_statistics import ConsumerStatistics
 from distill_rl.types import ReferenceSet
 
 _MAX_ACTORS = 20_000  # whose drops are remembered
 
 _logger = logging.getLogger(__name__)
-
-
-@dataclasses.dataclass
-class ConsumerStatistics:
-    """Counters of a consumer; all of them only grow but the last two.
-
-    Attributes:
-      num_messages: good messages read for the first time.
-      num_bytes: bytes of them.
-      num_sets: reference sets in them.
-      num_acknowledged: messages acknowledged, because the learner has what they held.
-      num_duplicates: messages that had come before.
-      num_dead_letters: messages that were refused, and put aside.
-      num_claimed: messages taken over from a consumer that died.
-      num_outages: times that Redis did not answer.
-      num_outstanding: messages in Redis when last looked, those not yet acknowledged included.
-      num_dropped_sets: reference sets that the actors heard of say they gave up.
-    """
-
-    num_messages: int = 0
-    num_bytes: int = 0
-    num_sets: int = 0
-    num_acknowledged: int = 0
-    num_duplicates: int = 0
-    num_dead_letters: int = 0
-    num_claimed: int = 0
-    num_outages: int = 0
-    num_outstanding: int = 0
-    num_dropped_sets: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,35 +14,11 @@ from distill_rl.storage.edge_config import EdgeKeys, StreamConfig
 from distill_rl.storage.redis_client import Outages
 from distill_rl.storage.reference_stream import MESSAGE_FIELD
 from distill_rl.storage.reference_wire import ReferenceBatch, encode_batch, payload_bytes
+from distill_rl.storage.stream_statistics import ProducerStatistics
 
 _MAX_PIPELINE_BYTES = 4 * 2**20
 _MAX_FRAGMENTS = 256  # in a message, whose header describes each
 _POLL_SEC = 0.01
-
-
-@dataclasses.dataclass
-class ProducerStatistics:
-    """Counters of a producer; all of them only grow but `num_outstanding`.
-
-    Attributes:
-      num_sets: reference sets handed in.
-      num_sent_messages: messages that Redis acknowledged.
-      num_sent_bytes: bytes of them.
-      num_sent_sets: reference sets in them.
-      num_dropped_sets: reference sets given up, because the buffer stayed full or the producer was closed.
-      num_outages: times that Redis did not answer, or had no memory or disk left.
-      blocked_sec: seconds that were waited for the consumer.
-      num_outstanding: messages in Redis when last looked, of all producers together.
-    """
-
-    num_sets: int = 0
-    num_sent_messages: int = 0
-    num_sent_bytes: int = 0
-    num_sent_sets: int = 0
-    num_dropped_sets: int = 0
-    num_outages: int = 0
-    blocked_sec: float = 0.0
-    num_outstanding: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from actors.operators.base import ImprovementOperator
 from actors.operators.config import OperatorChoice
-from actors.operators.planners import Planner
+from actors.operators.planner import Planner
 from actors.operators.registry import find_operator, make_operator
 from actors.stepping import best_actions, stack_states
 from distill_rl.cli.experiments.base import Row

@@ -8,28 +8,13 @@ import numpy as np
 import shimmy  # noqa: F401  (registers the dm_control ids)
 from gymnasium.wrappers import RescaleAction
 
-
-class RepeatAction(gym.Wrapper):
-    """A slow reference of action repeat: a loop that adds rewards up and stops at the end of the episode."""
-
-    def __init__(self, env: gym.Env, action_repeat: int):
-        super().__init__(env)
-        self.action_repeat = action_repeat
-
-    def step(self, action: np.ndarray) -> tuple[Any, float, bool, bool, dict]:
-        total = 0.0
-        for _ in range(self.action_repeat):
-            observation, reward, terminated, truncated, info = self.env.step(action)
-            total += float(reward)
-            if terminated or truncated:
-                break
-        return observation, total, terminated, truncated, info
+from distill_rl.envs import ActionRepeat
 
 
 def make_live(name: str, action_repeat: int = 1, seed: int = 0) -> gym.Env:
     """Returns a reset dm_control environment such as `cheetah-run`, with actions in [-1, 1]."""
     env = RescaleAction(gym.make(f"dm_control/{name}-v0"), np.float64(-1.0), np.float64(1.0))
-    env = RepeatAction(env, action_repeat) if action_repeat > 1 else env
+    env = ActionRepeat(env, action_repeat) if action_repeat > 1 else env
     env.reset(seed=seed)
     return env
 

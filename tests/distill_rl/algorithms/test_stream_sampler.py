@@ -10,8 +10,9 @@ from ray.rllib.utils.metrics.metrics_logger import MetricsLogger
 
 from distill_rl.algorithms.fragment_gate import FragmentGate
 from distill_rl.algorithms.stream_sampler import STREAM_ACTOR_ID, StreamSampler
-from distill_rl.storage.reference_consumer import ConsumerStatistics, Delivery
+from distill_rl.storage.reference_consumer import Delivery
 from distill_rl.storage.reference_wire import ReferenceBatch
+from distill_rl.storage.stream_statistics import ConsumerStatistics
 
 
 class Consumer:
