@@ -2,8 +2,8 @@
 
 Service times are cpu-seconds of one thread on cheetah-run, for a fragment of 16 environments and 4 steps. The
 real runs have 1, 2 and 4 env runners and a learner in the driver's process, with the defaults of the preset.
-Before and after each, processes that only spin measure how many cores others leave us. Writes one JSON file, and
-prints the runs.
+Before and after each, processes that only spin measure how many cores others leave us. Writes one JSON file,
+and prints the runs.
 """
 
 import os
