@@ -1,7 +1,7 @@
 """Learning from fixed data as an RLlib algorithm."""
 
 import time
-from typing import Any
+from typing import Any, ClassVar
 
 from ray.rllib.algorithms.algorithm import Algorithm
 from ray.rllib.core import DEFAULT_MODULE_ID
@@ -33,13 +33,16 @@ class Offline(Algorithm):
     `skipped_updates` and `rollbacks`.
 
     Attributes:
+      config_class: of the default configuration, which makes a method what it is.
       description: of the dataset, in one line.
     """
+
+    config_class: ClassVar[type[OfflineConfig]] = OfflineConfig
 
     @classmethod
     def get_default_config(cls) -> OfflineConfig:
         """Returns the default configuration."""
-        return OfflineConfig()
+        return cls.config_class()
 
     def setup(self, config: OfflineConfig) -> None:
         """Opens the dataset and checks it against the environment, then builds the learners.
@@ -114,52 +117,34 @@ class Offline(Algorithm):
 class GaussianBC(Offline):
     """See `GaussianBCConfig`."""
 
-    @classmethod
-    def get_default_config(cls) -> OfflineConfig:
-        """Returns the default configuration."""
-        return GaussianBCConfig()
+    config_class = GaussianBCConfig
 
 
 class ConsistencyBC(Offline):
     """See `ConsistencyBCConfig`."""
 
-    @classmethod
-    def get_default_config(cls) -> OfflineConfig:
-        """Returns the default configuration."""
-        return ConsistencyBCConfig()
+    config_class = ConsistencyBCConfig
 
 
 class DiffusionBC(Offline):
     """See `DiffusionBCConfig`."""
 
-    @classmethod
-    def get_default_config(cls) -> OfflineConfig:
-        """Returns the default configuration."""
-        return DiffusionBCConfig()
+    config_class = DiffusionBCConfig
 
 
 class ConsistencyAC(Offline):
     """See `ConsistencyACConfig`."""
 
-    @classmethod
-    def get_default_config(cls) -> OfflineConfig:
-        """Returns the default configuration."""
-        return ConsistencyACConfig()
+    config_class = ConsistencyACConfig
 
 
 class DiffusionQL(Offline):
     """See `DiffusionQLConfig`."""
 
-    @classmethod
-    def get_default_config(cls) -> OfflineConfig:
-        """Returns the default configuration."""
-        return DiffusionQLConfig()
+    config_class = DiffusionQLConfig
 
 
 class CriticDistill(Offline):
     """See `CriticDistillConfig`."""
 
-    @classmethod
-    def get_default_config(cls) -> OfflineConfig:
-        """Returns the default configuration."""
-        return CriticDistillConfig()
+    config_class = CriticDistillConfig

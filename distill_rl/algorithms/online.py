@@ -1,6 +1,6 @@
 """The actor-critic methods of offline learning on the loop: they learn from what their actors do."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.online_config import (
@@ -17,12 +17,17 @@ class Online(Distill):
     Env runners improve on the policy by the critic's values of its samples, and act; what they did goes to
     the learner with the reference sets. Learning starts from nothing, or from a checkpoint of the same method
     on a dataset (`initial_checkpoint`).
+
+    Attributes:
+      config_class: of the default configuration, which makes a method what it is.
     """
+
+    config_class: ClassVar[type[OnlineConfig]] = OnlineConfig
 
     @classmethod
     def get_default_config(cls) -> OnlineConfig:
         """Returns the default configuration."""
-        return OnlineConfig()
+        return cls.config_class()
 
     def setup(self, config: OnlineConfig) -> None:
         """Checks environment and checkpoint in this process, then starts actors and learners.
@@ -44,25 +49,16 @@ class Online(Distill):
 class OnlineConsistencyAC(Online):
     """See `OnlineConsistencyACConfig`."""
 
-    @classmethod
-    def get_default_config(cls) -> OnlineConfig:
-        """Returns the default configuration."""
-        return OnlineConsistencyACConfig()
+    config_class = OnlineConsistencyACConfig
 
 
 class OnlineDiffusionQL(Online):
     """See `OnlineDiffusionQLConfig`."""
 
-    @classmethod
-    def get_default_config(cls) -> OnlineConfig:
-        """Returns the default configuration."""
-        return OnlineDiffusionQLConfig()
+    config_class = OnlineDiffusionQLConfig
 
 
 class OnlineCriticDistill(Online):
     """See `OnlineCriticDistillConfig`."""
 
-    @classmethod
-    def get_default_config(cls) -> OnlineConfig:
-        """Returns the default configuration."""
-        return OnlineCriticDistillConfig()
+    config_class = OnlineCriticDistillConfig

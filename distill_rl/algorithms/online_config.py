@@ -1,6 +1,7 @@
 """The configuration of `Online`, and those of the methods that it runs."""
 
 import dataclasses
+from pathlib import Path
 from typing import Any, Self
 
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -104,6 +105,10 @@ class OnlineConfig(SearchLoopConfig):
         """
         path = self.part(ExperienceConfig).initial_checkpoint
         return None if path is None else read_trainer_state(path)
+
+    def resume_from(self, checkpoint: Path) -> None:
+        """Starts from no other checkpoint."""
+        self.learning(initial_checkpoint=None)
 
     def make_networks(self, observation_size: int, action_size: int) -> OfflineNetworks:
         """Builds what the actors search with.

@@ -20,10 +20,7 @@ class RACTD(Offline):
     result's `done` is true once all are over. A checkpoint holds everything that the stages left so far.
     """
 
-    @classmethod
-    def get_default_config(cls) -> RACTDConfig:
-        """Returns the default configuration."""
-        return RACTDConfig()
+    config_class = RACTDConfig
 
     def setup(self, config: RACTDConfig) -> None:
         """Opens the dataset, checks environment and checkpoints, and builds the learners.

@@ -1,5 +1,6 @@
 """The configuration of `RACTD`: teacher, reward model and student of action sequences."""
 
+from pathlib import Path
 from typing import Any, Self
 
 from ray.rllib.core.rl_module.rl_module import RLModuleSpec
@@ -98,6 +99,12 @@ class RACTDConfig(OfflineConfig):
             dataset = load_dataset(self.part(DatasetConfig).name)
             sizes = dataset.observations.shape[1], dataset.actions.shape[1]
             self.adopt_parts(ChunkNetworks(*sizes, **chunk_network_settings(self.part(TrajectoryConfig))))
+
+    def resume_from(self, checkpoint: Path) -> None:
+        """Takes teacher and reward model from the run's own checkpoint, where they came from another run."""
+        stages = self.part(StagesConfig)
+        names = ("teacher_checkpoint", "reward_checkpoint")
+        self.stages(**{name: str(checkpoint) for name in names if getattr(stages, name) is not None})
 
     def adopt_parts(self, networks: ChunkNetworks) -> None:
         """Puts what the checkpoints hold into networks.

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 
 from ray.rllib.algorithms.algorithm_config import AlgorithmConfig
@@ -62,6 +63,13 @@ class SectionedConfig(AlgorithmConfig):
             if getattr(self, name) != getattr(defaults, name):
                 algorithm = type(self).__name__.removesuffix("Config")
                 raise ValueError(f"`{name.lstrip('_')}` is not used by {algorithm}; set {instead}")
+
+    def resume_from(self, checkpoint: Path) -> None:
+        """Forgets the checkpoints that a run once started from: its own have all of it.
+
+        Args:
+          checkpoint: folder of the run's own that it goes on from.
+        """
 
     def _parts_of(self, section: str, options: Mapping[str, Any]) -> tuple[type, ...]:
         """Returns the dataclasses of a section that has these options."""

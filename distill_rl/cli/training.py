@@ -13,7 +13,6 @@ from distill_rl.algorithms.cm_ppo import CMPPO
 from distill_rl.algorithms.distill import Distill
 from distill_rl.algorithms.loop_config import LoopConfig
 from distill_rl.algorithms.offline import Offline
-from distill_rl.algorithms.online_config import OnlineConfig
 from distill_rl.algorithms.prometheus import PrometheusMetrics
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.alarms import AlarmLimits, Alarms
@@ -79,9 +78,6 @@ def run_training(
       TrainingError: if training failed.
     """
     config, settings = build_config(sections)
-    if resume and isinstance(config, OnlineConfig):
-        config.learning(initial_checkpoint=None)  # the run's own checkpoints have all of it
-    config.check_env()
     run = RunFolder(folder)
     store = CheckpointStore(run.checkpoints_folder, settings.num_checkpoints)
     checkpoint = None
@@ -90,7 +86,10 @@ def run_training(
         checkpoint = store.recover()
         if checkpoint is None:
             raise CheckpointError(f"`{run.path}` holds no good checkpoint to resume from; use --overwrite")
+        config.resume_from(checkpoint.path)
+        config.check_env()
     else:
+        config.check_env()
         run.create(overwrite)
     run.write_config(dump_sections(dict(sections)))
     progress = ProgressLine(console or Console())

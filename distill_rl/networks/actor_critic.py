@@ -1,5 +1,7 @@
 """The networks of an actor-critic with a noisy one-step policy."""
 
+from typing import Any
+
 import torch
 from torch import nn
 
@@ -26,13 +28,14 @@ class ActorCriticNetworks(nn.Module):
       action_size: `A`.
       noise_std: initial standard deviation of the noise that exploring adds to actions, in each dimension.
       hidden_sizes: widths of the hidden layers of both networks.
-      sigma_min: smallest noise level of the policy.
-      sigma_max: largest noise level of the policy.
-      sigma_data: standard deviation of actions assumed by the policy's scalings.
+      **policy_settings: further arguments of `ConsistencyPolicy`.
 
     Attributes:
       policy: see `ConsistencyPolicy`; its normaliser of observations serves the value network too.
       noise_log_std: logarithm of the deviation of the exploring noise. Shape `[A]`.
+
+    Raises:
+      ValueError: if `noise_std` is not positive, or from the policy.
     """
 
     encoder: None = None
@@ -48,19 +51,12 @@ class ActorCriticNetworks(nn.Module):
         *,
         noise_std: float = 0.5,
         hidden_sizes: tuple[int, ...] = (64, 64),
-        sigma_min: float = 0.002,
-        sigma_max: float = 80.0,
-        sigma_data: float = 0.5,
+        **policy_settings: Any,
     ):
         super().__init__()
         check_positive("noise_std", noise_std)
         self.policy = ConsistencyPolicy(
-            observation_size,
-            action_size,
-            hidden_sizes=tuple(hidden_sizes),
-            sigma_min=sigma_min,
-            sigma_max=sigma_max,
-            sigma_data=sigma_data,
+            observation_size, action_size, hidden_sizes=tuple(hidden_sizes), **policy_settings
         )
         *_, output = self.policy.mlp.children()
         assert isinstance(output, nn.Linear)
@@ -87,7 +83,7 @@ class ActorCriticNetworks(nn.Module):
         return self.value_mean + self.value_scale * self.scaled_value(observation)
 
     def scale_targets(self, targets: torch.Tensor) -> torch.Tensor:
-        """Returns `(targets - mean) / scale`, what `scaled_value` has to predict. Any shape."""
+        """Returns `(targets - mean) / scale`, what `scaled_value` has to predict. Shape `[...]`."""
         return (targets - self.value_mean) / self.value_scale
 
     @torch.no_grad()

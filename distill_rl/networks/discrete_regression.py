@@ -14,17 +14,19 @@ import math
 import torch
 from torch import nn
 
+from distill_rl.checks import check_positive
+
 _STD_IN_BINS = 0.75
 _PADDING_BINS = 4  # five standard deviations: no mass is cut off at the limits
 
 
 def symlog(x: torch.Tensor) -> torch.Tensor:
-    """Returns `sign(x) ln(1 + |x|)`, the identity near zero and a logarithm far from it. Any shape."""
+    """Returns `sign(x) ln(1 + |x|)`, the identity near zero and a logarithm far from it. Shape `[...]`."""
     return x.sign() * x.abs().log1p()
 
 
 def symexp(x: torch.Tensor) -> torch.Tensor:
-    """Returns the inverse of `symlog`. Any shape."""
+    """Returns the inverse of `symlog`. Shape `[...]`."""
     return x.sign() * x.abs().expm1()
 
 
@@ -39,7 +41,7 @@ class SymlogHistogram(nn.Module):
       limit: largest magnitude represented, in value units.
 
     Raises:
-      ValueError: if there are no bins beside the padding.
+      ValueError: if there are no bins beside the padding, or `limit` is not positive.
     """
 
     edges: torch.Tensor
@@ -49,6 +51,7 @@ class SymlogHistogram(nn.Module):
         super().__init__()
         if num_bins <= 2 * _PADDING_BINS:
             raise ValueError(f"`num_bins` must exceed {2 * _PADDING_BINS}, got {num_bins}")
+        check_positive("limit", limit)
         self.num_bins = num_bins
         self._symlog_limit = math.log1p(limit)
         width = 2.0 * self._symlog_limit / (num_bins - 2 * _PADDING_BINS)

@@ -18,9 +18,7 @@ class DistillNetworks(nn.Module):
       observation_size: `O`.
       action_size: `A`.
       hidden_sizes: widths of the hidden layers of both.
-      sigma_min: smallest noise level of the policy.
-      sigma_max: largest noise level of the policy.
-      sigma_data: standard deviation of actions assumed by the policy's scalings.
+      **policy_settings: further arguments of `ConsistencyPolicy`.
     """
 
     encoder: Encoder | None = None
@@ -31,18 +29,11 @@ class DistillNetworks(nn.Module):
         action_size: int,
         *,
         hidden_sizes: tuple[int, ...] = (256, 256),
-        sigma_min: float = 0.002,
-        sigma_max: float = 80.0,
-        sigma_data: float = 0.5,
+        **policy_settings: Any,
     ):
         super().__init__()
         self.policy = ConsistencyPolicy(
-            observation_size,
-            action_size,
-            hidden_sizes=hidden_sizes,
-            sigma_min=sigma_min,
-            sigma_max=sigma_max,
-            sigma_data=sigma_data,
+            observation_size, action_size, hidden_sizes=hidden_sizes, **policy_settings
         )
         self.value = ValueNetwork(observation_size, hidden_sizes=hidden_sizes)
 
@@ -58,10 +49,7 @@ class LatentNetworks(nn.Module):
       observation_size: `O`.
       action_size: `A`.
       world_model: settings of the model.
-      hidden_sizes: widths of the hidden layers of the policy.
-      sigma_min: smallest noise level of the policy.
-      sigma_max: largest noise level of the policy.
-      sigma_data: standard deviation of actions assumed by the policy's scalings.
+      **policy_settings: further arguments of `ConsistencyPolicy`.
     """
 
     def __init__(

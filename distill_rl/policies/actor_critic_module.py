@@ -50,7 +50,11 @@ class LogProbDistribution(Distribution):
         return -self._log_prob
 
     def sample(self, **kwargs: Any) -> torch.Tensor:
-        """Refuses: the module draws actions, and this class knows nothing but their likelihood."""
+        """Refuses: the module draws actions, and this class knows nothing but their likelihood.
+
+        Raises:
+          NotImplementedError: always.
+        """
         raise NotImplementedError("actions are drawn by `forward_exploration`")
 
     rsample = sample
@@ -102,7 +106,7 @@ class ActorCriticModule(PolicyModule, ValueFunctionAPI):
         }
 
     def compute_values(self, batch: Mapping[str, Any], embeddings: Any = None) -> torch.Tensor:
-        """Returns values in reward units; with `embeddings`, these, which are scaled as targets are."""
+        """Returns values `[M]` in reward units; with `embeddings`, these, which are scaled as targets are."""
         if embeddings is not None:
             return embeddings
         return self.networks.value(batch[Columns.OBS].to(torch.float32))
@@ -113,6 +117,9 @@ class ActorCriticModule(PolicyModule, ValueFunctionAPI):
         Args:
           num_rows: `M`.
           generator: source of the draws.
+
+        Returns:
+          Noise levels `[M, L]` and unit noise `[M, L, A]` by column.
         """
         if self.model_config["likelihood"] != "loss_difference":
             return {}

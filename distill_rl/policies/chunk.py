@@ -9,9 +9,9 @@ import abc
 import torch
 from torch import nn
 
-from distill_rl.checks import check_at_least_one
+from distill_rl.checks import check_at_least_one, check_positive, check_shape
 from distill_rl.diffusion.multistep import sample_diffusion
-from distill_rl.diffusion.schedules import karras_sigmas
+from distill_rl.diffusion.schedules import check_noise_levels, karras_sigmas
 from distill_rl.networks.temporal_unet import check_num_steps
 from distill_rl.networks.trajectory_networks import ConditionedUNet
 from distill_rl.policies.noise import scaled_noise_fn
@@ -36,7 +36,8 @@ class ChunkPolicy(nn.Module, abc.ABC):
       model: the denoiser, or the jumper.
 
     Raises:
-      ValueError: if a size is out of range, or `horizon` is no multiple of the U-Net's down-sampling.
+      ValueError: if a size or a noise level is out of range, or `horizon` is no multiple of the U-Net's
+        down-sampling.
     """
 
     model: TrajectoryDenoiser | TrajectoryJumper
@@ -56,6 +57,8 @@ class ChunkPolicy(nn.Module, abc.ABC):
     ):
         super().__init__()
         check_at_least_one("horizon", horizon)
+        check_noise_levels(sigma_min, sigma_max)
+        check_positive("sigma_data", sigma_data)
         self.observation_size, self.action_size, self.horizon = observation_size, action_size, horizon
         self.level_sizes, self.kernel_size = tuple(level_sizes), kernel_size
         self.embedding_size = embedding_size
@@ -69,7 +72,10 @@ class ChunkPolicy(nn.Module, abc.ABC):
         noise_scale: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
-        """Draws chunks and returns their first actions; see `sample`. Shapes `[B, O]` to `[B, A]`."""
+        """Draws chunks without gradients, and returns their first actions.
+
+        See `sample`. Shapes `[B, O]` to `[B, A]`.
+        """
         return self.sample(observation, num_steps, noise_scale, generator)[:, 0]
 
     @abc.abstractmethod
@@ -94,7 +100,8 @@ class ChunkPolicy(nn.Module, abc.ABC):
           Actions in [-1, 1]. Shape `[B, T, A]`.
 
         Raises:
-          ValueError: if `num_steps` is below 1.
+          ValueError: if `num_steps` is below 1, `noise_scale` is negative, or the observations have another
+            shape.
         """
 
     def _make_network(self, num_noise_inputs: int) -> ConditionedUNet:
@@ -112,6 +119,7 @@ class ChunkPolicy(nn.Module, abc.ABC):
     def _draw_noise(
         self, observation: torch.Tensor, noise_scale: float, generator: torch.Generator | None
     ) -> torch.Tensor:
+        check_shape("observation", observation, (None, self.observation_size))
         size = self.horizon * self.action_size
         noise = scaled_noise_fn(observation, size, noise_scale, generator)()
         return noise.view(len(observation), self.horizon, self.action_size)
@@ -136,7 +144,10 @@ class ChunkConsistencyPolicy(ChunkPolicy):
         """Draws chunks, differentiably; see `ChunkPolicy.sample`.
 
         The levels of further jumps part Karras' grid evenly, as in Prasad et al. (2024): the 27th and the
-        54th of 80 for three.
+        54th of 80 for three. Shapes `[B, O]` to `[B, T, A]`.
+
+        Raises:
+          ValueError: if `num_steps` is below 1, or the observations have another shape.
         """
         check_at_least_one("num_steps", num_steps)
         sigmas = karras_sigmas(num_steps + 1, self.sigma_min, self.sigma_max).tolist()[1:-1]
@@ -178,7 +189,8 @@ class ChunkDiffusionPolicy(ChunkPolicy):
           Actions in [-1, 1]. Shape `[B, T, A]`.
 
         Raises:
-          ValueError: if `num_steps` is below 1 or the sampler is unknown.
+          ValueError: if `num_steps` is below 1, the observations have another shape, or the sampler is
+            unknown.
         """
         check_at_least_one("num_steps", num_steps)
         levels = karras_sigmas(max(num_steps, 2), self.sigma_min, self.sigma_max)[:num_steps]

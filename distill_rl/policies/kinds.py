@@ -33,6 +33,7 @@ CHUNK_POLICY_KINDS = tuple(_CHUNK_POLICIES)
 """Those of sequences of actions."""
 
 ALL_POLICY_KINDS = tuple(_ALL)
+"""Both."""
 
 
 def kind_of(policy: Policy | ChunkPolicy) -> str:

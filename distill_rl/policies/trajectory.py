@@ -93,7 +93,10 @@ class TrajectoryJumper(nn.Module):
         next_sigma: torch.Tensor,
         condition: torch.Tensor | None = None,
     ) -> torch.Tensor:
-        """Evaluates `g`, a denoiser where both levels are the same. Shapes as those of `jump`."""
+        """Evaluates `g`, a denoiser where both levels are the same.
+
+        Shapes `[B, T, D]`, `[B]`, `[B]`, `[B, C]` to `[B, T, D]`.
+        """
         return _precondition(self.network, self.sigma_data, x_sigma, sigma, (sigma, next_sigma), condition)
 
     def sample(
@@ -112,8 +115,17 @@ class TrajectoryJumper(nn.Module):
           noise: unit noise. Shape `[B, T, D]`.
           condition: shape `[B, C]`.
           sigmas: levels to return to, and jump from again, descending.
-          noise_fn: returns fresh unit noise at each call. Shape `[B, T, D]`.
+          noise_fn: returns fresh unit noise at each call; needed where there are such levels. Shape
+            `[B, T, D]`.
+
+        Returns:
+          Shape `[B, T, D]`.
+
+        Raises:
+          ValueError: if there are levels to return to and no noise to get there.
         """
+        if sigmas and noise_fn is None:
+            raise ValueError("`noise_fn` must be given with levels to return to, got None")
         x = self._jump_down(self.sigma_max * noise, self.sigma_max, condition)
         for sigma in sigmas:
             assert noise_fn is not None

@@ -2,6 +2,7 @@
 
 import io
 import math
+import shutil
 
 import numpy as np
 import pytest
@@ -275,6 +276,23 @@ def test_stages_run_alone_and_serve_several_students(finished, ray_cluster, tmp_
         with pytest.raises(ValueError, match=message):
             _train(_sections({**left, **change}, **learning), tmp_path / "failed")
         assert not (tmp_path / "failed").exists()
+
+
+def test_a_student_goes_on_without_the_run_that_it_came_from(finished, ray_cluster, tmp_path):
+    """Its own checkpoints hold teacher and reward model: the weights of a student that was not stopped."""
+    run, _, _ = finished
+    origin = shutil.copytree(run.path, tmp_path / "origin")
+    left = {"stages": ["student"], "teacher_checkpoint": str(origin), "reward_checkpoint": str(origin)}
+    _train(_sections(left), tmp_path / "whole")
+    sections = _sections(left)
+    sections["run"]["max_updates"] = 2
+    _train(sections, tmp_path / "stopped")
+    shutil.rmtree(origin)
+    outcome, output = _train(_sections(left), tmp_path / "stopped", resume=True)
+    assert "resumed from checkpoint_00000001: 2 updates" in output and outcome.summary["updates"] == 4
+    for name in ("policy", "teacher"):
+        one, other = (load_policy(tmp_path / of, name).policy.state_dict() for of in ("whole", "stopped"))
+        assert all(torch.equal(one[key], other[key]) for key in one)
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,6 @@ _GYM_TASKS = tuple(
     for robot in ("half_cheetah", "hopper", "walker2d")
     for kind in ("medium", "medium_replay", "medium_expert")
 )
-_FIRST_SEED = 0
 _SEQUENCES = 64  # of a batch, as published for the Decision Transformer
 
 
@@ -132,15 +131,15 @@ def offline_specs(scale: str) -> dict[str, OfflineSpec]:
     size = _SCALES[scale]
     specs: dict[str, OfflineSpec] = {}
     # Seeds outermost: an interrupted experiment compares all methods on the seeds it has.
-    for seed in range(_FIRST_SEED, _FIRST_SEED + size.num_seeds):
+    for seed in range(size.num_seeds):
         for task in size.tasks:
             for algorithm, label in LABELS.items():
                 specs[f"{task}-{algorithm}-seed{seed}"] = _spec(size, "methods", label, task, algorithm, seed)
-    for seed in range(_FIRST_SEED, _FIRST_SEED + size.num_ablation_seeds):
+    for seed in range(size.num_ablation_seeds):
         for name, (label, algorithm, options) in _ablations(size).items():
             spec = _spec(size, "ablations", label, size.tasks[0], algorithm, seed, options)
             specs[f"ablation-{name}-seed{seed}"] = spec
-    for seed in range(_FIRST_SEED, _FIRST_SEED + size.num_baseline_seeds):
+    for seed in range(size.num_baseline_seeds):
         for task in size.tasks:
             for name in BASELINES:
                 specs[f"{task}-{name}-seed{seed}"] = _baseline_spec(size, name, task, seed)

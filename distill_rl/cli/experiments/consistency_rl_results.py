@@ -1,6 +1,5 @@
 """Tables and figures of offline learning."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from distill_rl.cli.experiments.base import Rows
+from distill_rl.cli.experiments.tables import spread
 from distill_rl.cli.plots import STYLE, TICKS
 
 _COLORS = ("#8a8f98", "#7fb2f0", "#f0b27f", "#1f6fd6", "#d9730d", "#0f8a5f", "#0a5c3f")
@@ -61,24 +61,18 @@ def _score_lines(rows: Rows) -> list[str]:
         "| --- | --- | --- | --- | --- | --- | --- |",
     ]
     for label, runs in split_runs(rows).items():
-        scores = [_spread([_score(selected(run, selection)) for run in runs]) for selection in _SELECTIONS]
+        scores = [spread([_score(selected(run, selection)) for run in runs]) for selection in _SELECTIONS]
         training = np.mean([run[-1]["train_sec"] for run in runs])
         action = np.median([row["action_msec"] for run in runs for row in run])
         lines.append(f"| {label} | {len(runs)} | {' | '.join(scores)} | {training:.0f} | {action:.2f} |")
     return lines
 
 
-def _score(row: dict[str, Any] | None) -> float:
-    """Returns the score, or the return where there is no scale; NaN for no row."""
+def _score(row: dict[str, Any] | None) -> float | None:
+    """Returns the score, or the return where there is no scale; None for no row."""
     if row is None:
-        return math.nan
+        return None
     return row["episode_return"] if row["score"] is None else row["score"]
-
-
-def _spread(values: list[float]) -> str:
-    if any(map(math.isnan, values)):
-        return "-"
-    return f"{np.mean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
 def draw_results(rows: Rows, folder: Path) -> list[Path]:

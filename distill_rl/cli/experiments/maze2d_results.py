@@ -14,6 +14,7 @@ from matplotlib.ticker import NullFormatter
 from distill_rl.cli.experiments.base import Rows
 from distill_rl.cli.experiments.maze2d_run import DIFFUSER, TEACHER
 from distill_rl.cli.experiments.maze2d_training import CTD, RACTD
+from distill_rl.cli.experiments.tables import spread
 from distill_rl.cli.plots import STYLE, TICKS
 from distill_rl.envs.maze2d import CENTRE, goal_cell, wall_map
 
@@ -61,11 +62,10 @@ def write_table(rows: Rows) -> str:
         diffuser_sec = np.median(np.concatenate([row["plan_sec"] for row in methods[DIFFUSER]]))
         for method, own in methods.items():
             means = seed_means(own)
-            spread = f" ({min(means):.1f} to {max(means):.1f})" if len(means) > 1 else ""
             success = np.mean([row["success_rate"] for row in own])
             plan_sec = float(np.median(np.concatenate([row["plan_sec"] for row in own])))
             lines.append(
-                f"| {method} | {_evaluations(own[0])} | {np.mean(means):.1f}{spread} | {success:.2f} | "
+                f"| {method} | {_evaluations(own[0])} | {spread(means)} | {success:.2f} | "
                 f"{1e3 * plan_sec:.3g} | {diffuser_sec / plan_sec:.3g} |"
             )
         lines.append("")

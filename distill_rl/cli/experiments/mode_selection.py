@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from distill_rl.cli.experiments.base import Experiment, Row, Rows
 from distill_rl.cli.experiments.ractd import draw_returns, last_rows, run_specs, students, tasks_of
 from distill_rl.cli.experiments.ractd_spec import DATA, make_spec, num_seeds
+from distill_rl.cli.experiments.tables import spread
 from distill_rl.cli.plots import STYLE
 
 _TASK = "hopper_medium_expert"
@@ -30,10 +31,15 @@ def threshold(returns: list[float]) -> float:
     Source: Otsu (1979), "A threshold selection method from gray-level histograms".
 
     Args:
-      returns: two or more, not all alike.
+      returns: of episodes.
+
+    Raises:
+      ValueError: if there are not two that differ.
     """
     values = np.sort(np.asarray(returns))
     cuts = np.flatnonzero(np.diff(values) > 0.0) + 1
+    if not len(cuts):
+        raise ValueError(f"`returns` must hold two that differ, got {len(values)} alike")
     costs = [cut * values[:cut].var() + (len(values) - cut) * values[cut:].var() for cut in cuts]
     best = int(cuts[int(np.argmin(costs))])
     return float(0.5 * (values[best - 1] + values[best]))
@@ -53,10 +59,9 @@ def write_table(rows: Rows) -> str:
     for name, of_name in by_name.items():
         shares = [float(np.mean(np.array(row["episode_returns"]) > cut)) for row in of_name]
         seeds = "-" if name == DATA else f"{len(of_name)}"
-        shares = shares[:1] if name == DATA else shares
-        between = f" ({min(shares):.0%} to {max(shares):.0%})" if len(shares) > 1 else ""
+        shares = shares[:1] if name == DATA else shares  # the dataset is the same for all seeds
         mean = np.mean([row["episode_return"] for row in of_name])
-        lines.append(f"| {name} | {seeds} | {np.mean(shares):.0%}{between} | {mean:.0f} |")
+        lines.append(f"| {name} | {seeds} | {spread(shares, '.0%')} | {mean:.0f} |")
     return "\n".join(lines)
 
 

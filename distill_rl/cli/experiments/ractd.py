@@ -5,7 +5,7 @@ of D4RL, with the published networks.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import matplotlib
@@ -26,9 +26,10 @@ from distill_rl.cli.experiments.ractd_spec import (
     make_spec,
     num_seeds,
 )
+from distill_rl.cli.experiments.tables import spread
 from distill_rl.cli.plots import STYLE
 
-JOB_MODULE = "distill_rl.cli.experiments.ractd_run"
+_JOB_MODULE = "distill_rl.cli.experiments.ractd_run"
 COLORS = {DATA: "#8a8f98", TEACHER: "#1f6fd6", REWARD_FREE: "#d9730d", RACTD: "#0f8a5f"}
 
 _TASKS = {
@@ -61,6 +62,9 @@ def students(scale: str, task: str) -> dict[str, dict[str, float]]:
     """Returns the two students of a task: one without rewards, and one with.
 
     The published weight of medium-expert is 0, which is no RACTD; there it is that of medium-replay.
+
+    Raises:
+      ValueError: if the scale or the task is unknown.
     """
     weight = make_spec(scale, task, 0, {}).learning["reward_weight"]
     if weight == 0.0:
@@ -74,7 +78,7 @@ def run_specs(
 ) -> list[Row]:
     """Runs specifications, each in a process of its own but for `tiny`."""
     # A process takes longer to start than a run of the tiny scale.
-    run_fn = run_here if scale == "tiny" else in_subprocess(JOB_MODULE)
+    run_fn = run_here if scale == "tiny" else in_subprocess(_JOB_MODULE)
     return run_jobs(run_fn, {name: dataclasses.asdict(spec) for name, spec in specs.items()}, folder, note_fn)
 
 
@@ -126,14 +130,6 @@ def write_table(rows: Rows) -> str:
         "reward model; an action in cpu-milliseconds for one state.",
     ]
     return "\n".join(lines)
-
-
-def spread(values: Sequence[float | None]) -> str:
-    """Writes mean, smallest and largest; a dash where something is unknown."""
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return "-"
-    return f"{np.mean(known):.1f}" + (f" ({min(known):.1f} to {max(known):.1f})" if len(known) > 1 else "")
 
 
 def draw(rows: Rows, folder: Path) -> list[Path]:

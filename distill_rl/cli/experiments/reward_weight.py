@@ -8,8 +8,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from distill_rl.cli.experiments.base import Experiment, Row, Rows
-from distill_rl.cli.experiments.ractd import run_specs, spread
+from distill_rl.cli.experiments.ractd import run_specs
 from distill_rl.cli.experiments.ractd_spec import TEACHER, make_spec, num_seeds
+from distill_rl.cli.experiments.tables import spread
 from distill_rl.cli.plots import STYLE
 
 _TASK = "hopper_medium_replay"
@@ -18,11 +19,9 @@ _COLORS = ("#8a8f98", "#7fb2f0", "#0f8a5f", "#d9730d", "#c94f4f")
 
 
 def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
+    seeds = range(num_seeds(scale))
     students = {f"weight {weight:g}": {"reward_weight": weight} for weight in _WEIGHTS[scale]}
-    specs = {
-        f"{_TASK}-weights-seed{seed}": make_spec(scale, _TASK, seed, students)
-        for seed in range(num_seeds(scale))
-    }
+    specs = {f"{_TASK}-weights-seed{seed}": make_spec(scale, _TASK, seed, students) for seed in seeds}
     return run_specs(scale, specs, folder, note_fn)
 
 

@@ -61,9 +61,10 @@ def time_samplers(level_sizes: tuple[int, ...], num_repeats: int, min_sec: float
       those of the clock on a graphics processor), `speed_up` over the teacher in each turn.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    torch.manual_seed(0)
     calls = _Calls()
-    samplers = _make_samplers(level_sizes, device, calls)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)  # of the weights
+        samplers = _make_samplers(level_sizes, device, calls)
     evaluations: dict[str, int] = {}
     for name, sampler in samplers.items():
         calls.count = 0
@@ -109,10 +110,11 @@ def _make_samplers(
         network.register_forward_hook(lambda *_: setattr(calls, "count", calls.count + 1))
     teacher = TrajectoryDenoiser(networks[0])
     student = TrajectoryJumper(networks[1], sigma_min=_SIGMA_MIN, sigma_max=_SIGMA_MAX)
-    observation = torch.randn(1, _OBSERVATION_SIZE, device=device)
+    generator = torch.Generator(device).manual_seed(0)
+    observation = torch.randn(1, _OBSERVATION_SIZE, device=device, generator=generator)
 
     def noise_fn() -> torch.Tensor:
-        return torch.randn(1, _NUM_STEPS, _ACTION_SIZE, device=device)
+        return torch.randn(1, _NUM_STEPS, _ACTION_SIZE, device=device, generator=generator)
 
     def denoise(x: torch.Tensor, sigma: float) -> torch.Tensor:
         return teacher.denoise(x, x.new_full((1,), sigma), observation)

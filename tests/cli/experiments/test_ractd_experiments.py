@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from distill_rl.cli.experiments import EXPERIMENTS
 from distill_rl.cli.experiments.mode_selection import threshold
 from distill_rl.cli.experiments.ractd import last_rows, ractd_specs, students
 from distill_rl.cli.experiments.ractd_spec import AWARE, DATA, RACTD, REWARD_FREE, TEACHER
@@ -95,3 +96,15 @@ def test_modes_are_parted_where_both_are_narrow():
     best = min(costs, key=costs.get)
     assert threshold(values.tolist()) == pytest.approx(0.5 * (values[best - 1] + values[best]))
     assert low.max() < threshold(values.tolist()) < high.min()
+
+
+def test_returns_without_modes_are_refused():
+    for returns in ([3.0, 3.0], [1.0], []):
+        with pytest.raises(ValueError, match=f"must hold two that differ, got {len(returns)} alike"):
+            threshold(returns)
+
+
+@pytest.mark.parametrize("name", ["ractd", "mode_selection", "reward_weight"])
+def test_an_unknown_scale_is_named(name, tmp_path):
+    with pytest.raises(ValueError, match=r"`scale` must be one of .*did you mean 'small'"):
+        EXPERIMENTS[name].run("smal", tmp_path, print)
