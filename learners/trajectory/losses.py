@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from distill_rl.diffusion.scalings import edm_scalings
 from distill_rl.policies.trajectory import TrajectoryDenoiser, TrajectoryJumper
 
 _HUBER_SCALE = 0.00054
@@ -27,9 +28,14 @@ def pseudo_huber(difference: Tensor) -> Tensor:
     return norm - c
 
 
-def edm_weight(sigma: Tensor, sigma_data: float) -> Tensor:
-    """Returns `(s^2 + sd^2) / (s sd)^2`. Source: Karras et al. (2022), Table 1."""
-    return (sigma.square() + sigma_data**2) / (sigma * sigma_data).square()
+def denoising_weight(sigma: Tensor, sigma_data: float) -> Tensor:
+    """Returns `1 / c_out = sqrt(s^2 + sd^2) / (s sd)`, with which the errors of the network weigh alike.
+
+    An error of `F` is `c_out` times as large in the denoised trajectory. Karras et al. (2022), Table 1,
+    weigh its square by `1 / c_out^2`; the distance here is of the first order. Their weight on it would let
+    the smallest noise levels, where there is little to learn, outweigh all others.
+    """
+    return 1.0 / edm_scalings(sigma, sigma_data).c_out
 
 
 def lognormal_sigmas(
@@ -53,7 +59,7 @@ def lognormal_sigmas(
 def denoising_loss(
     teacher: TrajectoryDenoiser, clean: Tensor, condition: Tensor | None, generator: torch.Generator
 ) -> Tensor:
-    """Returns the mean of `w(s) d(x0, D(x0 + s z, s))`. Source: RACTD, Eq. (4); weight: Karras et al. (2022).
+    """Returns the mean of `d(x0, D(x0 + s z, s)) / c_out(s)`. Source: RACTD, Eq. (4).
 
     Args:
       teacher: learns.
@@ -63,14 +69,14 @@ def denoising_loss(
     """
     sigma = lognormal_sigmas(clean, generator)
     noisy = add_noise(clean, sigma, generator)
-    weight = edm_weight(sigma, teacher.sigma_data)
+    weight = denoising_weight(sigma, teacher.sigma_data)
     return (weight * pseudo_huber(teacher.denoise(noisy, sigma, condition) - clean)).mean()
 
 
 def student_denoising_loss(
     student: TrajectoryJumper, clean: Tensor, condition: Tensor | None, generator: torch.Generator
 ) -> Tensor:
-    """Returns the mean of `w(s) d(x0, G(x0 + s z, s, s_min))`. Source: RACTD, Eq. (7).
+    """Returns the mean of `d(x0, G(x0 + s z, s, s_min)) / c_out(s)`. Source: RACTD, Eq. (7).
 
     Args:
       student: learns.
@@ -81,7 +87,7 @@ def student_denoising_loss(
     sigma = lognormal_sigmas(clean, generator).clamp(student.sigma_min, student.sigma_max)
     noisy = add_noise(clean, sigma, generator)
     jumped = student.jump(noisy, sigma, torch.full_like(sigma, student.sigma_min), condition)
-    return (edm_weight(sigma, student.sigma_data) * pseudo_huber(jumped - clean)).mean()
+    return (denoising_weight(sigma, student.sigma_data) * pseudo_huber(jumped - clean)).mean()
 
 
 def consistency_trajectory_loss(

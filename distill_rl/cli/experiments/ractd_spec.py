@@ -85,7 +85,7 @@ _SCALES = {
         num_seeds=3,
         learning={},
         stages={},
-        evaluation_updates=200,
+        evaluation_updates=300,
         num_episodes=100,
         num_progress_episodes=20,
     ),

@@ -12,7 +12,7 @@ from distill_rl.policies.trajectory import TrajectoryDenoiser, TrajectoryJumper
 from learners.trajectory.losses import (
     consistency_trajectory_loss,
     denoising_loss,
-    edm_weight,
+    denoising_weight,
     pseudo_huber,
     solve_flow,
     student_denoising_loss,
@@ -49,8 +49,17 @@ def test_pseudo_huber_is_of_the_vector():
     torch.testing.assert_close(pseudo_huber(difference), torch.tensor(expected))
 
 
-def test_weight_is_the_published_one():
-    assert float(edm_weight(torch.tensor(2.0), 0.5)) == pytest.approx((4.0 + 0.25) / 1.0)
+def test_errors_of_the_network_weigh_alike_at_all_levels():
+    """A change of `F` by one everywhere costs the same at any noise level."""
+    sigma, x = torch.tensor([0.02, 0.5, 3.0, 80.0]), torch.zeros(4, 2, 1)
+    network = make_network(1)
+    network.forward = lambda x, *_: torch.zeros_like(x)
+    before = TrajectoryDenoiser(network).denoise(x, sigma)
+    network.forward = lambda x, *_: torch.ones_like(x)
+    change = TrajectoryDenoiser(network).denoise(x, sigma) - before
+    cost = denoising_weight(sigma, 0.5) * change.flatten(1).norm(dim=1)
+    torch.testing.assert_close(cost, torch.full((4,), math.sqrt(2.0)))
+    assert float(denoising_weight(torch.tensor(2.0), 0.5)) == pytest.approx(math.sqrt(4.25))
 
 
 def test_solver_follows_the_flow_from_each_level_to_its_own():
