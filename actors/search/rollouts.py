@@ -61,12 +61,13 @@ def roll_out_policy(
     Returns:
       The trajectories with their returns.
     """
-    observations = np.empty((len(state), num_steps + 1, simulator.observation_size), np.float32)
-    actions = np.empty((len(state), num_steps, first_action.shape[-1]), np.float32)
+    # Time first, as they are written.
+    observations = np.empty((num_steps + 1, len(state), simulator.observation_size), np.float32)
+    actions = np.empty((num_steps, *first_action.shape), np.float32)
 
     def action_fn(step: int, observation: np.ndarray) -> np.ndarray:
-        observations[:, step] = observation
-        action = actions[:, step] = first_action if step == 0 else follow(step, observation)
+        observations[step] = observation
+        action = actions[step] = first_action if step == 0 else follow(step, observation)
         return action
 
     def follow(step: int, observation: np.ndarray) -> np.ndarray:
@@ -75,14 +76,14 @@ def roll_out_policy(
         return action if segment >= noise.shape[1] else np.clip(action + noise[:, segment], -1.0, 1.0)
 
     rollout = simulator.rollout(state, action_fn, num_steps)
-    observations[:, num_steps] = rollout.observation
+    observations[num_steps] = rollout.observation
     is_alive = np.ones((len(state), num_steps + 1), bool)
     is_alive[:, 1:] = rollout.discount.cumprod(axis=1) > 0.0
     no_value = np.zeros(len(state))
     return PolicyRollouts(
         returns=bootstrapped_returns(rollout, policy, discount),
-        observation=observations,
-        actions=actions,
+        observation=observations.swapaxes(0, 1),
+        actions=actions.swapaxes(0, 1),
         rewards_to_go=discounted_returns(rollout.reward, rollout.discount, no_value, discount),
         is_alive=is_alive,
     )
@@ -120,7 +121,7 @@ def discounted_returns(
     Returns:
       Shape `[M, H]`.
     """
-    returns = np.empty(reward.shape)
+    returns = np.empty_like(reward, np.float64)
     total = bootstrap
     for step in reversed(range(reward.shape[1])):
         total = reward[:, step] + discount * step_discount[:, step] * total
