@@ -35,11 +35,6 @@ DM_CONTROL_TASKS: dict[tuple[str, str], type[DmControlTask]] = {
 """The vectorised task of each supported (domain, task) of dm_control."""
 
 
-def supported_dm_control_tasks() -> tuple[tuple[str, str], ...]:
-    """Returns the (domain, task) pairs of dm_control that have a vectorised task, sorted."""
-    return tuple(sorted(DM_CONTROL_TASKS))
-
-
 def find_task(env: gym.Env) -> MujocoTask | None:
     """Returns the vectorised task of a live environment, or None if it has none."""
     environment = dm_control_environment(env)

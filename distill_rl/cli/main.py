@@ -11,6 +11,7 @@ from rich.table import Table
 from distill_rl.cli.datasets_app import datasets_app
 from distill_rl.cli.edge_commands import actor, follow
 from distill_rl.cli.messages import told_in_one_line
+from distill_rl.cli.stop_request import SIGNAL_EXIT_BASE
 
 # Training renders nothing; without this MuJoCo looks for a display in every process.
 os.environ.setdefault("MUJOCO_GL", "disabled")
@@ -27,7 +28,6 @@ app.command()(actor)
 app.command()(follow)
 
 _STYLES = {"ok": "green", "warn": "yellow", "fail": "red"}
-_SIGNAL_EXIT_BASE = 128  # a shell's convention: 130 for Ctrl-C
 
 
 @app.command()
@@ -62,7 +62,7 @@ def train(
             raise typer.Exit(supervisor.run(arguments, overwrite))
         outcome = run_training(sections, folder, resume=resume, overwrite=overwrite, console=_console())
     if outcome.signal_number is not None:
-        raise typer.Exit(_SIGNAL_EXIT_BASE + outcome.signal_number)
+        raise typer.Exit(SIGNAL_EXIT_BASE + outcome.signal_number)
     _print_returns(outcome.summary)
     _console().print(f"report: {Path(folder).absolute() / 'report.html'}", soft_wrap=True, highlight=False)
 

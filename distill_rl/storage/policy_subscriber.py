@@ -15,6 +15,7 @@ from distill_rl.storage.redis_client import Outages
 Policy = TypeVar("Policy")
 
 _CLOSE_SEC = 0.2  # between two looks at whether a subscriber was closed
+_CONFIRMATION_SEC = 5.0  # for a subscription
 
 _logger = logging.getLogger(__name__)
 
@@ -40,7 +41,6 @@ class PolicySubscriber(Generic[Policy]):
     looked up from time to time, and whenever the connection was lost.
 
     Attributes:
-      num_received: policies taken.
       num_refused: policies that were damaged.
       num_outages: times that Redis did not answer.
     """
@@ -60,7 +60,6 @@ class PolicySubscriber(Generic[Policy]):
           decode_fn: makes a policy of a message; raises `ValueError` for one that is no good.
           config: intervals.
         """
-        self.num_received = 0
         self.num_refused = 0
         self.num_outages = 0
         self._client, self._keys = client, EdgeKeys.of(name)
@@ -127,7 +126,8 @@ class PolicySubscriber(Generic[Policy]):
             try:
                 with self._client.pubsub(ignore_subscribe_messages=True) as notices:
                     notices.subscribe(self._keys.notices)
-                    self._fetch()  # after the subscription: nothing falls between
+                    notices.get_message(timeout=_CONFIRMATION_SEC)
+                    self._fetch()  # after the subscription is confirmed: nothing falls between
                     outages.end()
                     self._follow(notices)
             except redis.RedisError as error:
@@ -165,5 +165,4 @@ class PolicySubscriber(Generic[Policy]):
             return
         with self._changed:
             self._newest = Received(publication, policy)
-            self.num_received += 1
             self._changed.notify_all()

@@ -36,7 +36,8 @@ class ReferenceProducer:
     is bounded: when it is full, `put` blocks, and then gives sets up, counted.
 
     Attributes:
-      actor_id: stands in every message; new for every producer, so that numbers never come again.
+      actor_id: stands in every message: the machine's name, and what is new for every producer, so that
+        numbers never come again.
       statistics: counters.
     """
 
@@ -45,7 +46,6 @@ class ReferenceProducer:
         client: redis.Redis,
         name: str,
         config: StreamConfig | None = None,
-        actor_name: str | None = None,
     ):
         """Starts the sender.
 
@@ -53,9 +53,8 @@ class ReferenceProducer:
           client: of the server, from `connect`; owned by the producer from now on.
           name: of the run.
           config: sizes and waits.
-          actor_name: what the id begins with; the name of the machine by default.
         """
-        self.actor_id = f"{actor_name or socket.gethostname()}-{uuid.uuid4().hex[:12]}"
+        self.actor_id = f"{socket.gethostname()}-{uuid.uuid4().hex[:12]}"
         self.statistics = ProducerStatistics()
         self._client, self._keys = client, EdgeKeys.of(name)
         self._config = config or StreamConfig()

@@ -33,7 +33,7 @@ class ConsumerStatistics:
     """Counters of a consumer; all of them only grow but the last two.
 
     Attributes:
-      num_messages: good messages read for the first time.
+      num_messages: good messages that were new; what was in flight at a restore is new once more.
       num_bytes: bytes of them.
       num_sets: reference sets in them.
       num_acknowledged: messages acknowledged, because the learner has what they held.

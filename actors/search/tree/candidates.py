@@ -12,6 +12,7 @@ from actors.search.proposals import (
     truncated_normal_log_prob,
     truncated_normal_sample,
 )
+from distill_rl.checks import check_choice
 from distill_rl.policies.base import SearchPolicy
 
 CandidatesFn = Callable[[SearchPolicy, np.ndarray, int, np.random.Generator], tuple[np.ndarray, np.ndarray]]
@@ -80,7 +81,11 @@ def tempered_candidates(
 
     Returns:
       Actions `[M, K, A]` and prior logits `[M, K]`.
+
+    Raises:
+      ValueError: if the bound is unknown.
     """
+    check_choice("bound", bound, BOUNDS)
     sample_fn, log_prob_fn = _KERNELS[bound]
     centres = _policy_samples(policy, observation, num_centres, generator).astype(np.float64)
     shape = (len(observation), num_actions)

@@ -15,9 +15,9 @@ from planner import plan_steps
 
 from actors.simulators.mujoco import MujocoSimulator
 from actors.simulators.native import FULL_PHYSICS
-from actors.simulators.tasks import find_task, supported_dm_control_tasks
+from actors.simulators.tasks import DM_CONTROL_TASKS, find_task
 
-ALL_TASKS = ["-".join(name) for name in supported_dm_control_tasks()]
+ALL_TASKS = ["-".join(name) for name in sorted(DM_CONTROL_TASKS)]
 LONG = {"num_samples": 64, "horizon": 60, "hold": 10, "noise": 1.0}
 slow = pytest.mark.slow
 

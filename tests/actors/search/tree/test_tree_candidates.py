@@ -73,6 +73,12 @@ def test_prior_is_the_ratio_of_densities(bound):
     assert ratio.max() <= 4.0 + 1e-6  # 1 / (1 - tempered_fraction): the mixture bounds it
 
 
+def test_unknown_bound_is_named():
+    """With the nearest one that there is."""
+    with pytest.raises(ValueError, match="`bound` must be one of tanh, truncated; got 'trunc'"):
+        tempered_candidates(TwoPoints(), OBSERVATION, 4, np.random.default_rng(0), bound="trunc")
+
+
 def test_without_tempering_the_prior_is_flat():
     """Candidates drawn from the policy's own kernels need no correction."""
     for settings in ({"tempered_fraction": 0.0}, {"temperature": 1.0}):
