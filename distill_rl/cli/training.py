@@ -153,6 +153,8 @@ class _Training:
     def _restore(self, algorithm: _Algorithm, checkpoint: Checkpoint) -> None:
         path = str(checkpoint.path / ALGORITHM_FOLDER)
         supervised(lambda: algorithm.restore_from_path(path), self._run.path)
+        # A run that had ended has not any more, and what it came to is no longer what it is.
+        self._run.summary_path.unlink(missing_ok=True)
         self._iteration = checkpoint.step
         self._elapsed_before_sec = checkpoint.metadata["elapsed_sec"]
         self._env_steps = checkpoint.metadata["env_steps"]

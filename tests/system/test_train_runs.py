@@ -9,6 +9,7 @@ import pytest
 from rich.console import Console
 
 from distill_rl.cli import training
+from distill_rl.cli.failure import TrainingError
 from distill_rl.cli.presets import read_sections
 from distill_rl.cli.training import run_training
 from distill_rl.policies.loading import load_policy
@@ -112,6 +113,24 @@ def test_a_resumed_run_goes_on_where_it_stopped(ray_cluster, tmp_path):
     assert second.summary["untrained_return"] == first.summary["untrained_return"]
     elapsed = [row["elapsed_sec"] for row in rows]
     assert elapsed == sorted(elapsed)
+
+
+def test_a_run_that_cannot_be_restored_says_why(ray_cluster, tmp_path):
+    """With other networks than those of the checkpoint: in one line, with a log; what is there stays."""
+    _train(tmp_path, 64)
+    sections = _sections(128)
+    sections["distillation"]["hidden_sizes"] = [8]
+    with pytest.raises(TrainingError, match=r"failed: RuntimeError: .*\nfull trace: .*failure\.log"):
+        run_training(sections, tmp_path, resume=True, console=Console(file=io.StringIO()))
+    assert RunFolder(tmp_path).read_summary()["env_steps"] == 64
+
+
+def test_a_run_that_goes_on_has_no_summary(ray_cluster, tmp_path, monkeypatch):
+    """Until it ends again: that of its first end would pass for the newest."""
+    _train(tmp_path, 64)
+    monkeypatch.setattr(training, "conclude", lambda *args: RunFolder(tmp_path).read_summary())
+    outcome, _ = _train(tmp_path, 128, resume=True)
+    assert outcome.summary == {}
 
 
 def test_the_student_is_evaluated_after_each_checkpoint(ray_cluster, tmp_path):
