@@ -44,6 +44,7 @@ class ChunkExecutor:
         Raises:
           ValueError: if the episodes are not as many as the rows, or chunks are shorter than `exec_horizon`.
         """
+        observation = np.asarray(observation)
         rows = np.atleast_2d(observation)
         names = tuple(_ONLY if episodes is None else episodes)
         if len(names) != len(rows) or len(set(names)) != len(names):

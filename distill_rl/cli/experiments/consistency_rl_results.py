@@ -99,15 +99,15 @@ def _draw_scores(rows: Rows) -> Figure:
         axis.set_axis_off()
     for axis, task in zip(axes, tasks):
         of_task = [row for row in rows if row["task"] == task]
-        own = [row for row in of_task if row["part"] == "methods"]
-        others = [row for row in of_task if row["part"] == "baselines"]
-        styles = [(color, "-") for color in _COLORS] + [(color, "--") for color in _BASELINE_COLORS]
-        curves = {**split_runs(own), **split_runs(others)}
-        for (color, style), (label, runs) in zip(styles, curves.items()):
-            updates = [row["updates"] for row in runs[0]]
-            scores = np.array([[_score(row) for row in run] for run in runs])
-            axis.plot(updates, scores.mean(axis=0), color=color, ls=style, label=label)
-            axis.fill_between(updates, scores.min(axis=0), scores.max(axis=0), color=color, alpha=0.15, lw=0)
+        for part, colors, style in (("methods", _COLORS, "-"), ("baselines", _BASELINE_COLORS, "--")):
+            of_part = split_runs([row for row in of_task if row["part"] == part])
+            for color, (label, runs) in zip(colors, of_part.items()):
+                updates = [row["updates"] for row in runs[0]]
+                scores = np.array([[_score(row) for row in run] for run in runs])
+                axis.plot(updates, scores.mean(axis=0), color=color, ls=style, label=label)
+                axis.fill_between(
+                    updates, scores.min(axis=0), scores.max(axis=0), color=color, alpha=0.15, lw=0
+                )
         axis.set_title(task.replace("_", " "))
         axis.set_xlabel("updates")
         axis.set_ylabel("score")

@@ -27,17 +27,6 @@ def _scale_output(policy: DiffusionPolicy, factor: float) -> None:
         bias.mul_(factor)
 
 
-def test_act_without_noise_is_deterministic_and_with_noise_follows_its_generator(policy):
-    """Zero noise draws nothing; equal seeds give equal actions, other seeds others."""
-    observation, generator = torch.randn(6, 3), torch.Generator().manual_seed(0)
-    before = generator.get_state()
-    torch.testing.assert_close(policy.act(observation), policy.act(observation, generator=generator))
-    assert torch.equal(generator.get_state(), before)
-    draws = [policy.act(observation, 1, 1.0, torch.Generator().manual_seed(seed)) for seed in (1, 1, 2)]
-    assert torch.equal(draws[0], draws[1])
-    assert not torch.allclose(draws[0], draws[2], atol=1e-3)
-
-
 def test_sample_takes_the_steps_of_the_ancestral_sampler(policy):
     """Five steps on normalised observations, the generator's draws scaled; `num_steps` changes nothing."""
     observation, generator = torch.randn(6, 3), torch.Generator().manual_seed(4)
@@ -56,18 +45,6 @@ def test_sample_takes_the_steps_of_the_ancestral_sampler(policy):
         torch.testing.assert_close(sampled, expected, rtol=1e-4, atol=1e-5)
 
 
-def test_sample_is_at_full_noise_by_default_and_act_at_none(policy):
-    """The defaults of `noise_scale` are 1 and 0."""
-    observation = torch.randn(6, 3)
-    sampled, acted = (
-        policy.sample(observation, 1, scale, torch.Generator().manual_seed(0)) for scale in (1.0, 0.0)
-    )
-    torch.testing.assert_close(
-        policy.sample(observation, generator=torch.Generator().manual_seed(0)), sampled
-    )
-    torch.testing.assert_close(policy.act(observation), acted.detach())
-
-
 def test_samples_are_within_bounds(policy):
     """However large the predicted noise, actions stay in [-1, 1], and reach its ends."""
     _scale_output(policy, 20.0)
@@ -76,13 +53,9 @@ def test_samples_are_within_bounds(policy):
 
 
 def test_gradients_flow_through_sampling(policy):
-    """They reach every weight and equal finite differences; `act` carries none."""
-    observation = torch.randn(8, 3)
-    policy.sample(observation, generator=torch.Generator().manual_seed(0)).sum().backward()
-    assert all(float(parameter.grad.abs().sum()) > 0.0 for parameter in policy.parameters())
-    assert not policy.act(observation).requires_grad
+    """They equal finite differences."""
     _scale_output(policy.double(), 0.1)  # or without noise every clean point would be clipped
-    inputs = observation[:3].double().requires_grad_()
+    inputs = torch.randn(3, 3, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda seen: policy.sample(seen, noise_scale=0.0), inputs)
     (slope,) = torch.autograd.grad(policy.sample(inputs, noise_scale=0.0).sum(), inputs)
     assert float(slope.abs().max()) > 1e-3
@@ -112,30 +85,7 @@ def test_leading_axes_broadcast(policy):
             torch.testing.assert_close(same[row, column], alone, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("leading", [(), (4,), (4, 2)])
-def test_actions_have_the_leading_axes_of_observations(policy, leading):
-    """[..., O] gives [..., A], each row as alone."""
-    observation = torch.randn(*leading, 3)
-    acted = policy.act(observation)
-    assert acted.shape == (*leading, 2)
-    flat = torch.stack([policy.act(row) for row in observation.reshape(-1, 3)])
-    torch.testing.assert_close(acted.reshape(-1, 2), flat, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("backbone", ["mlp", "ln_resnet"])
-def test_state_dict_brings_the_policy_back(backbone):
-    """Weights and normaliser make another policy act alike; schedule and embeddings are not in it."""
-    policy, other, observation = _make(backbone), _make(backbone, seed=1), torch.randn(6, 3)
-    assert not torch.allclose(other.act(observation), policy.act(observation), atol=1e-3)
-    state = policy.state_dict()
-    assert {name.split(".")[0] for name in state} == {"normalizer", "network"}
-    other.load_state_dict(state)
-    assert torch.equal(other.act(observation), policy.act(observation))
-
-
 def test_bad_arguments_are_named():
     """Messages name the argument and what came."""
     with pytest.raises(ValueError, match="`num_diffusion_steps` must be an integer of at least 1, got 0"):
         DiffusionPolicy(3, 2, num_diffusion_steps=0)
-    with pytest.raises(ValueError, match="`backbone` must be one of ln_resnet, mlp; got 'unet'"):
-        DiffusionPolicy(3, 2, backbone="unet")

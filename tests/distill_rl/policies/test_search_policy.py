@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill_rl.networks.distill_networks import make_networks
+from distill_rl.networks.distill_networks import DistillNetworks, make_networks
 from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.networks.world_model import WorldModelConfig
 from distill_rl.policies.search_policy import make_search_policy
@@ -38,6 +38,10 @@ def test_noise_is_of_the_callers_generator(networks):
     np.testing.assert_array_equal(policy.act(_OBSERVATION, 1.0, np.random.default_rng(7)), first)
     assert not np.array_equal(policy.act(_OBSERVATION, 1.0, np.random.default_rng(8)), first)
     assert first.dtype == np.float32 and first.shape == (5, 2)
+    if isinstance(networks, DistillNetworks):  # which keeps numpy's own draws
+        noise = np.random.default_rng(7).standard_normal((5, 2), dtype=np.float32)
+        expected = networks.policy.one_step(seen(_OBSERVATION), torch.from_numpy(noise))
+        np.testing.assert_array_equal(first, expected.detach().numpy())
     still = policy.act(_OBSERVATION, 0.0, np.random.default_rng(7))
     np.testing.assert_array_equal(still, networks.policy.act(seen(_OBSERVATION)).numpy())
 

@@ -7,11 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from distill_rl.datasets.offline_dataset import OfflineDataset
-from distill_rl.datasets.state_limits import StateLimits
 from distill_rl.diffusion.schedules import karras_sigmas
-from distill_rl.policies.plan_sampling import diffusion_sampler, infer_actions, jump_sampler
-from learners.trajectory.inverse_dynamics import InverseDynamicsTrainer, StepSampler
+from distill_rl.policies.plan_sampling import diffusion_sampler, jump_sampler
 from learners.trajectory.plan_config import PlanConfig
 from learners.trajectory.plan_trainers import (
     GoalRewardTrainer,
@@ -20,7 +17,7 @@ from learners.trajectory.plan_trainers import (
     PlanTeacherTrainer,
     goal_rewards,
 )
-from learners.trajectory.plan_windows import PlanBatch, PlanSampler
+from learners.trajectory.plan_windows import PlanBatch
 
 _STEPS = 8
 _CONFIG = PlanConfig(
@@ -123,105 +120,6 @@ def test_the_guide_predicts_the_return_of_noisy_plans():
 def test_a_student_needs_a_reward_model_for_a_weight(teacher):
     with pytest.raises(ValueError, match="`reward_model` must be given"):
         PlanStudentTrainer(1, _CONFIG, 0, teacher=teacher)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"termination_penalty": 1.0}, "`termination_penalty` must be 0 for plans"),
-        ({"teacher_reward_weight": 1.0}, "`teacher_reward_weight` must be 0 for plans"),
-        ({"goal_radius": 0.0}, "goal_radius"),
-        ({"goal_size": 0}, "goal_size"),
-        ({"stride": 0}, "stride"),
-        ({"guide_level_sizes": (8,) * 5}, r"multiple of 16 for levels of \(8, 8, 8, 8, 8\)"),
-        ({"guide_level_sizes": (12,)}, "`guide_level_sizes` must be multiples of 8, got"),
-        ({"num_steps": 1}, "`num_steps` must be at least 2, a start and a goal, got 1"),
-        ({"inverse_hidden_sizes": (0,)}, "`inverse_hidden_sizes` must be positive widths"),
-        ({"inverse_learning_rate": -1.0}, "inverse_learning_rate"),
-    ],
-)
-def test_plan_settings_out_of_range_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        dataclasses.replace(_CONFIG, **change)
-
-
-def make_dataset():
-    """A linear system, `s' = A s + B a`, in three episodes of 40, 4 and 60 steps."""
-    generator = np.random.default_rng(0)
-    steps = 104
-    dynamics = np.array([[1.0, 0.1], [0.0, 0.9]])
-    states, next_states = np.zeros((steps, 2)), np.zeros((steps, 2))
-    actions = generator.uniform(-1.0, 1.0, (steps, 1))
-    state = np.zeros(2)
-    for step in range(steps):
-        if step in (0, 40, 44):
-            state = generator.normal(size=2)
-        states[step] = state
-        state = dynamics @ state + np.array([0.0, 0.5]) * actions[step]
-        next_states[step] = state
-    return OfflineDataset(
-        observations=states.astype(np.float32),
-        actions=actions.astype(np.float32),
-        rewards=np.zeros(steps, np.float32),
-        next_observations=next_states.astype(np.float32),
-        terminals=np.zeros(steps, bool),
-        is_transition=np.ones(steps, bool),
-        episode_ends=np.array([40, 44, 104]),
-        metadata={"name": "linear", "source": "here"},
-    )
-
-
-def test_inverse_dynamics_recovers_the_actions_of_a_linear_system():
-    dataset = make_dataset()
-    limits = StateLimits.of(dataset)
-    sampler, generator = StepSampler(dataset, limits), np.random.default_rng(0)
-    trainer = InverseDynamicsTrainer(2, 1, _CONFIG, 0, step_scale=sampler.step_scale)
-    with pytest.raises(ValueError, match=r"`step_scale` must have shape \[2\], got \[1\]"):
-        InverseDynamicsTrainer(2, 1, _CONFIG, 0, step_scale=sampler.step_scale[:1])
-    for _ in range(600):
-        trainer.update(sampler.sample(64, generator))
-    found = infer_actions(trainer.ema, limits, dataset.observations, dataset.next_observations)
-    assert float(np.abs(found - dataset.actions).mean()) < 0.05
-
-
-@pytest.mark.parametrize(("discount", "stride"), [(0.0, 1), (0.9, 1), (0.9, 3)])
-def test_windows_are_those_of_a_slow_loop(discount, stride):
-    """Each within its episode; goals and rewards by hand."""
-    dataset = make_dataset()
-    limits = StateLimits.of(dataset)
-    settings = {"goal_size": 1, "goal_radius": 0.2, "discount": discount, "stride": stride}
-    sampler = PlanSampler(dataset, 10, limits, **settings)
-    expected = {}
-    length = {1: 10, 3: 28}[stride]
-    starts = [*range(40 - length + 1), *range(44, 104 - length + 1)]
-    for start in starts:
-        plan = dataset.observations[start : start + length : stride]
-        near = [float(abs(state[0] - plan[-1][0]) <= 0.2) for state in plan]
-        scale = 1.0 - discount
-        returns = [sum(scale * discount**k * r for k, r in enumerate(near[t:])) for t in range(10)]
-        expected[plan.tobytes()] = limits.scale(plan), returns
-    assert len(sampler) == len(expected) == len(starts)
-    batch = sampler.sample(2_000, np.random.default_rng(0))
-    seen = set()
-    keys = {scaled.tobytes(): key for key, (scaled, _) in expected.items()}
-    for plan, returns in zip(batch.plan, batch.goal_return, strict=True):
-        key = keys[plan.tobytes()]
-        np.testing.assert_allclose(returns, expected[key][1], atol=1e-6)
-        seen.add(key)
-    assert len(seen) == len(starts)
-    np.testing.assert_array_equal(batch.ends, np.concatenate([batch.plan[:, 0], batch.plan[:, -1]], axis=1))
-
-
-def test_windows_longer_than_every_episode_are_refused():
-    dataset = make_dataset()
-    with pytest.raises(ValueError, match="an episode of 61 steps or more, got 60"):
-        PlanSampler(dataset, 61, StateLimits.of(dataset))
-    with pytest.raises(ValueError, match="an episode of 61 steps or more, got 60"):
-        PlanSampler(dataset, 31, StateLimits.of(dataset), stride=2)
-    with pytest.raises(ValueError, match="stride"):
-        PlanSampler(dataset, 4, StateLimits.of(dataset), stride=0)
-    with pytest.raises(ValueError, match="`goal_size` must be at most 2, the entries of a state; got 3"):
-        PlanSampler(dataset, 4, StateLimits.of(dataset), goal_size=3)
 
 
 def test_a_schedule_scales_the_steps():
