@@ -74,7 +74,7 @@ class ReferenceReplay:
           priority: 0 for uniform draws, to 1.
 
         Returns:
-          A set of numpy arrays, whose `policy_version` is that of its oldest state.
+          A set of `batch_size` states, in numpy arrays; its `policy_version` is that of the oldest of them.
 
         Raises:
           ValueError: if the replay is empty.
@@ -100,7 +100,12 @@ class ReferenceReplay:
         return np.minimum(drawn, len(self) - 1)
 
     def state_dict(self) -> dict[str, Any]:
-        """Returns a copy of the contents: arrays, versions, `num_added` and the convention."""
+        """Returns a copy of the contents.
+
+        Returns:
+          `arrays` by name, one row for each state held, and their `versions`, in the order of the ring;
+          `num_added`, `capacity` and `convention`.
+        """
         held = {name: array[: len(self)].copy() for name, array in self._arrays.items()}
         return {
             "arrays": held,

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-from distill_rl.checks import check_positive
+from distill_rl.checks import check_at_least_one, check_positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,19 +52,19 @@ class LoopConfig:
         Raises:
           ValueError: naming the field, what was expected and what came.
         """
+        for name in ("updates_per_step", "request_timeout_sec"):
+            check_positive(name, getattr(self, name))
         for name in (
-            "updates_per_step",
             "updates_per_call",
             "publish_interval_updates",
             "max_requests_in_flight",
-            "request_timeout_sec",
             "max_consecutive_failures",
             "num_return_episodes",
         ):
-            check_positive(name, getattr(self, name))
+            check_at_least_one(name, getattr(self, name))
         for name in ("learning_starts", "max_pending_updates", "num_search_evaluation_episodes"):
             if getattr(self, name) < 0:
                 raise ValueError(f"`{name}` must not be negative, got {getattr(self, name)}")
         for name in ("max_policy_lag", "max_queued_fragments"):
             if getattr(self, name) is not None:
-                check_positive(name, getattr(self, name))
+                check_at_least_one(name, getattr(self, name))

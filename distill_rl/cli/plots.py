@@ -129,8 +129,13 @@ def draw_plots(rows: Rows, summary: Mapping[str, Any], folder: str | Path) -> li
 def series(rows: Rows, x_name: str, y_name: str) -> tuple[np.ndarray, np.ndarray]:
     """Picks two columns, without the rows in which either is missing or null.
 
+    Args:
+      rows: rows of metrics, in order.
+      x_name: of one column.
+      y_name: of the other.
+
     Returns:
-      `x` and `y`, of the same length.
+      `x` and `y`. Shapes `[n]`, float64, for the `n` rows that have both.
     """
     pairs = [(row.get(x_name), row.get(y_name)) for row in rows]
     known = [(x, y) for x, y in pairs if x is not None and y is not None]

@@ -52,10 +52,10 @@ def band(
     Each is interpolated linearly to the points of all of them, within the range they share.
 
     Args:
-      runs: `x` (increasing) and `y` of each curve.
+      runs: `x` (increasing) and `y` of each curve. Shapes `[n]`, with an `n` of its own.
 
     Returns:
-      `x`, and mean, minimum and maximum of `y` there.
+      `x`, and mean, minimum and maximum of `y` there. Shapes `[P]`, for the `P` points in the shared range.
     """
     low, high = max(x[0] for x, _ in runs), min(x[-1] for x, _ in runs)
     points = np.unique(np.concatenate([x for x, _ in runs] + [np.array([low, high])]))

@@ -121,6 +121,8 @@ def test_a_failure_is_told_before_the_others_have_answered(answers, learning):
     answers[1, 1] = ActorDiedError()
     with pytest.raises(LearnerFailedError, match=r"learner 1 of 2 \(host a, pid 1\) failed; resume from"):
         learning.poll()
+    with pytest.raises(LearnerFailedError, match=r"learner 1 of 2 \(host a, pid 1\) failed; resume from"):
+        learning.settle()
     assert learning.unfinished == _fragments("a")
 
 
