@@ -10,7 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-from distill_rl.networks.distill_networks import DistillNetworks
+from distill_rl.policies.distill_networks import DistillNetworks
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
 

@@ -18,8 +18,8 @@ import numpy as np
 from measuring import parse_arguments, report, spread
 
 from distill_rl.collected import Collected
-from distill_rl.networks.distill_networks import DistillNetworks
 from distill_rl.policies.description import describe_policy
+from distill_rl.policies.distill_networks import DistillNetworks
 from distill_rl.policies.published import decode_policy, encode_policy
 from distill_rl.storage.edge_config import EdgeKeys, PublicationConfig, RedisConfig, StreamConfig
 from distill_rl.storage.local_redis import LocalRedis

@@ -45,8 +45,8 @@ from distill_rl.cli.presets import load_preset, preset_names
 from distill_rl.cli.sections import build_config
 from distill_rl.envs import make_env
 from distill_rl.envs.wrappers import action_repeat_of
-from distill_rl.networks.distill_networks import DistillNetworks
 from distill_rl.policies.base import SearchPolicy
+from distill_rl.policies.distill_networks import DistillNetworks
 from distill_rl.policies.search_policy import TorchSearchPolicy
 
 _TASKS = {

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_rl.networks.distill_networks import DistillNetworks
+from distill_rl.policies.distill_networks import DistillNetworks
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
 from learners.objectives import Objective, ema_decay_at, make_objective

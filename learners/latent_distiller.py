@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from distill_rl.networks.distill_networks import LatentNetworks
 from distill_rl.networks.world_model import WorldModelConfig
+from distill_rl.policies.distill_networks import LatentNetworks
 from distill_rl.types import EpisodeSteps, ReferenceSet
 from learners.config import DistillationConfig
 from learners.distiller import Distiller

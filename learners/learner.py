@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import ObjectLostError
 from ray.rllib.core import DEFAULT_MODULE_ID
 
-from distill_rl.networks.distill_networks import LatentNetworks, StudentNetworks
+from distill_rl.policies.distill_networks import LatentNetworks, StudentNetworks
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
 from learners.distiller import Distiller

@@ -6,10 +6,10 @@ from distill_rl.algorithms.cm_ppo_config import CMPPOConfig
 from distill_rl.algorithms.offline_config import OfflineConfig, acting_settings
 from distill_rl.algorithms.online_config import OnlineConfig
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
-from distill_rl.networks.actor_critic import ActorCriticNetworks
-from distill_rl.networks.distill_networks import StudentNetworks
-from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.networks.q_ensemble import QEnsemble
+from distill_rl.policies.actor_critic import ActorCriticNetworks
+from distill_rl.policies.distill_networks import StudentNetworks
+from distill_rl.policies.offline_networks import OfflineNetworks
 from learners.offline.config import LearningConfig
 
 

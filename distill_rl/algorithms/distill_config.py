@@ -11,8 +11,8 @@ from actors.operators.config import ActingConfig, OperatorChoice
 from actors.operators.registry import make_operator
 from actors.simulators.latent import LatentSimulator
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
-from distill_rl.networks.distill_networks import LatentNetworks, StudentNetworks, make_networks
 from distill_rl.networks.world_model import WorldModelConfig
+from distill_rl.policies.distill_networks import LatentNetworks, StudentNetworks, make_networks
 from distill_rl.policies.rl_module import ConsistencyModule
 from distill_rl.policies.search_policy import LatentSearchPolicy
 from learners.config import DistillationConfig

@@ -16,7 +16,7 @@ from distill_rl.algorithms.offline_config import (
     module_settings,
 )
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
-from distill_rl.networks.offline_networks import OfflineNetworks
+from distill_rl.policies.offline_networks import OfflineNetworks
 from distill_rl.policies.rl_module import OfflineModule
 from learners.offline.config import ExperienceConfig, LearningConfig
 from learners.offline.online_learner import OnlineLearner

@@ -8,7 +8,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from distill_rl.algorithms.initial_checkpoint import read_trainer_state
 from distill_rl.algorithms.offline_config import OfflineConfig
 from distill_rl.datasets.store import load_dataset
-from distill_rl.networks.chunk_networks import REWARD, STUDENT, TEACHER, ChunkNetworks
+from distill_rl.policies.chunk_networks import REWARD, STUDENT, TEACHER, ChunkNetworks
 from distill_rl.policies.rl_module import ChunkModule
 from learners.chunk_learner import ChunkLearner
 from learners.offline.config import DatasetConfig

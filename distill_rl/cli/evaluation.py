@@ -16,12 +16,12 @@ from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.presets import read_sections
 from distill_rl.cli.sections import RunConfig, build_config
 from distill_rl.envs import make_env
-from distill_rl.networks.actor_critic import ActorCriticNetworks
-from distill_rl.networks.chunk_networks import TEACHER, ChunkNetworks
-from distill_rl.networks.distill_networks import StudentNetworks
-from distill_rl.networks.offline_networks import OfflineNetworks
+from distill_rl.policies.actor_critic import ActorCriticNetworks
+from distill_rl.policies.chunk_networks import TEACHER, ChunkNetworks
+from distill_rl.policies.distill_networks import StudentNetworks
 from distill_rl.policies.loaded import LoadedChunkPolicy, LoadedPolicy
 from distill_rl.policies.loading import load_policy, save_policy
+from distill_rl.policies.offline_networks import OfflineNetworks
 from distill_rl.policies.rl_module import PolicyModule
 from distill_rl.policies.search_policy import make_search_policy
 from distill_rl.storage.checkpoints import CheckpointStore

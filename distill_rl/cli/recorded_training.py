@@ -25,7 +25,7 @@ from distill_rl.cli.ray_session import ray_session
 from distill_rl.cli.sections import build_config
 from distill_rl.cli.settings import DISTILL
 from distill_rl.envs import make_env
-from distill_rl.networks.distill_networks import StudentNetworks
+from distill_rl.policies.distill_networks import StudentNetworks
 from distill_rl.policies.loaded import LoadedPolicy
 from distill_rl.policies.loading import save_policy
 

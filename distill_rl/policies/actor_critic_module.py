@@ -10,7 +10,7 @@ from ray.rllib.core.columns import Columns
 from ray.rllib.core.distribution.distribution import Distribution
 from ray.rllib.core.rl_module.apis.value_function_api import ValueFunctionAPI
 
-from distill_rl.networks.actor_critic import ActorCriticNetworks
+from distill_rl.policies.actor_critic import ActorCriticNetworks
 from distill_rl.policies.noisy_actions import (
     chain_log_prob,
     denoising_log_prob,

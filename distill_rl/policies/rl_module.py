@@ -9,11 +9,11 @@ import torch
 from ray.rllib.core.columns import Columns
 from ray.rllib.core.rl_module.torch import TorchRLModule
 
-from distill_rl.networks.chunk_networks import STUDENT, TEACHER, ChunkNetworks
-from distill_rl.networks.distill_networks import StudentNetworks, make_networks
-from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.networks.world_model import WorldModelConfig
 from distill_rl.policies.candidates import act_by_value
+from distill_rl.policies.chunk_networks import STUDENT, TEACHER, ChunkNetworks
+from distill_rl.policies.distill_networks import StudentNetworks, make_networks
+from distill_rl.policies.offline_networks import OfflineNetworks
 
 # RLlib warns about a deprecated argument that it passes itself, once in every process.
 logging.getLogger("ray._common.deprecation").setLevel(logging.ERROR)

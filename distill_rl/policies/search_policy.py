@@ -3,9 +3,9 @@
 import numpy as np
 import torch
 
-from distill_rl.networks.distill_networks import DistillNetworks, LatentNetworks, StudentNetworks
-from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.policies.base import SearchPolicy
+from distill_rl.policies.distill_networks import DistillNetworks, LatentNetworks, StudentNetworks
+from distill_rl.policies.offline_networks import OfflineNetworks
 
 
 class TorchSearchPolicy:

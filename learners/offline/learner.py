@@ -6,7 +6,7 @@ from typing import Any
 import torch
 
 from distill_rl.datasets.store import load_dataset
-from distill_rl.networks.offline_networks import OfflineNetworks
+from distill_rl.policies.offline_networks import OfflineNetworks
 from learners.dataset_learner import DatasetLearner
 from learners.offline.config import DatasetConfig, LearningConfig
 from learners.offline.trainer import OfflineTrainer

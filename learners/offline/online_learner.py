@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from distill_rl.networks.offline_networks import OfflineNetworks
+from distill_rl.policies.offline_networks import OfflineNetworks
 from learners.learner import DistillLearner
 from learners.offline.config import LearningConfig
 from learners.offline.learner import make_trainer

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from distill_rl.networks.offline_networks import OfflineNetworks
+from distill_rl.policies.offline_networks import OfflineNetworks
 from learners.objectives.endpoint import EndpointObjective
 from learners.offline.behaviour import BehaviourLoss, diffusion_loss, make_behaviour_loss
 from learners.offline.config import LearningConfig

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from distill_rl.networks.chunk_networks import REWARD, STUDENT, TEACHER, ChunkNetworks
+from distill_rl.policies.chunk_networks import REWARD, STUDENT, TEACHER, ChunkNetworks
 from learners.network_trainer import NetworkTrainer
 from learners.trajectory.chunks import ChunkBatch
 from learners.trajectory.config import TrajectoryConfig

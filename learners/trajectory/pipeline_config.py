@@ -4,7 +4,7 @@ import dataclasses
 
 from distill_rl.checks import check_at_least_one, check_choice, check_not_negative
 from distill_rl.diffusion.multistep import SAMPLERS
-from distill_rl.networks.chunk_networks import PARTS, REWARD, STUDENT, TEACHER
+from distill_rl.policies.chunk_networks import PARTS, REWARD, STUDENT, TEACHER
 from learners.trajectory.config import TrajectoryConfig
 
 STAGES = PARTS

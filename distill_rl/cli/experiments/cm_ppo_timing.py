@@ -15,7 +15,7 @@ from distill_rl.cli.experiments.base import Row
 from distill_rl.cli.experiments.cm_ppo_run import PPOSpec, make_config
 from distill_rl.cli.experiments.jobs import save_result
 from distill_rl.cli.machine import describe_machine
-from distill_rl.networks.actor_critic import ActorCriticNetworks
+from distill_rl.policies.actor_critic import ActorCriticNetworks
 from distill_rl.policies.noisy_actions import (
     chain_log_prob,
     denoising_log_prob,

@@ -21,7 +21,7 @@ from distill_rl.cli.experiments.baselines import ppo_config, sac_config
 from distill_rl.cli.experiments.curves import Contender, CurveSpec, EvaluateFn, StepCounts
 from distill_rl.cli.presets import load_preset
 from distill_rl.cli.sections import build_config
-from distill_rl.networks.distill_networks import StudentNetworks
+from distill_rl.policies.distill_networks import StudentNetworks
 from distill_rl.policies.search_policy import make_search_policy
 
 _PRESET = "cheetah_run"

@@ -28,7 +28,7 @@ from distill_rl.cli.machine import describe_machine
 from distill_rl.datasets.scores import find_reference, normalized_score
 from distill_rl.datasets.store import load_dataset
 from distill_rl.envs import make_env
-from distill_rl.networks.chunk_networks import REWARD, STUDENT, TEACHER, ChunkNetworks
+from distill_rl.policies.chunk_networks import REWARD, STUDENT, TEACHER, ChunkNetworks
 from distill_rl.policies.loaded import LoadedChunkPolicy
 from learners.offline.transitions import observation_statistics
 from learners.trajectory.chunks import ChunkSampler

@@ -3,8 +3,8 @@ import dataclasses
 import pytest
 import torch
 
-from distill_rl.networks.distill_networks import DistillNetworks, LatentNetworks, make_networks
 from distill_rl.networks.world_model import Encoder, WorldModel, WorldModelConfig, simplicial_norm
+from distill_rl.policies.distill_networks import DistillNetworks, LatentNetworks, make_networks
 
 CONFIG = WorldModelConfig(enabled=True, latent_size=12, group_size=4, model_hidden_sizes=(16,))
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill_rl.networks.chunk_networks import ChunkNetworks
+from distill_rl.policies.chunk_networks import ChunkNetworks
 from distill_rl.policies.rl_module import ChunkModule
 
 _POLICY = {"horizon": 2, "level_sizes": (8,), "kernel_size": 1, "embedding_size": 8, "sigma_max": 5.0}

@@ -6,9 +6,9 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from distill_rl.networks.distill_networks import make_networks
 from distill_rl.networks.world_model import WorldModelConfig
 from distill_rl.policies.description import describe_policy
+from distill_rl.policies.distill_networks import make_networks
 from distill_rl.policies.published import decode_policy, encode_policy
 from distill_rl.storage.framing import WireError
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from distill_rl.networks.distill_networks import DistillNetworks, make_networks
-from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.networks.world_model import WorldModelConfig
+from distill_rl.policies.distill_networks import DistillNetworks, make_networks
+from distill_rl.policies.offline_networks import OfflineNetworks
 from distill_rl.policies.search_policy import make_search_policy
 
 _OBSERVATION = np.random.default_rng(0).normal(size=(5, 3))

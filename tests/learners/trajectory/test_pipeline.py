@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from distill_rl.networks.chunk_networks import ChunkNetworks
+from distill_rl.policies.chunk_networks import ChunkNetworks
 from learners.trajectory.chunks import ChunkBatch
 from learners.trajectory.config import TrajectoryConfig
 from learners.trajectory.pipeline import PipelineTrainer, adopt, chunk_network_settings

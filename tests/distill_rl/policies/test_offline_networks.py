@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from distill_rl.networks.offline_networks import OfflineNetworks
 from distill_rl.policies.consistency import ConsistencyPolicy
 from distill_rl.policies.diffusion import DiffusionPolicy
 from distill_rl.policies.gaussian import GaussianPolicy
+from distill_rl.policies.offline_networks import OfflineNetworks
 
 
 @pytest.mark.parametrize(

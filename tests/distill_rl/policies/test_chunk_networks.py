@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from distill_rl.networks.chunk_networks import PARTS, ChunkNetworks
 from distill_rl.networks.reward import RewardModel
+from distill_rl.policies.chunk_networks import PARTS, ChunkNetworks
 
 _SETTINGS = {"horizon": 2, "level_sizes": (8,), "kernel_size": 1, "embedding_size": 8, "sigma_max": 5.0}
 

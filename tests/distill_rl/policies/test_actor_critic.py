@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from distill_rl.networks.actor_critic import ActorCriticNetworks
+from distill_rl.policies.actor_critic import ActorCriticNetworks
 
 
 @pytest.fixture
