@@ -99,5 +99,6 @@ class InverseDynamicsTrainer(NetworkTrainer[StepBatch]):
         return InverseDynamics(*self._sizes, self.config.inverse_hidden_sizes)
 
     def _losses(self, batch: StepBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
-        error = self.online(batch.state, batch.next_state) - batch.action
-        return {"inverse_loss": error.square().mean()}, {"inverse_loss": 1.0}
+        predicted = self.online(batch.state, batch.next_state)
+        check_shape("action", batch.action, tuple(predicted.shape))
+        return {"inverse_loss": (predicted - batch.action).square().mean()}, {"inverse_loss": 1.0}

@@ -33,7 +33,7 @@ def denoising_weight(sigma: Tensor, sigma_data: float) -> Tensor:
 
     An error of `F` is `c_out` times as large in the denoised trajectory. Karras et al. (2022), Table 1,
     weigh its square by `1 / c_out^2`; the distance here is of the first order. Their weight on it would let
-    the smallest noise levels, where there is little to learn, outweigh all others.
+    the smallest noise levels, where there is little to learn, outweigh all others. Shape `[...]`.
     """
     return 1.0 / edm_scalings(sigma, sigma_data).c_out
 
@@ -66,6 +66,9 @@ def denoising_loss(
       clean: `x0`. Shape `[B, T, D]`.
       condition: shape `[B, C]`.
       generator: source of levels and noise.
+
+    Returns:
+      Shape `[]`.
     """
     sigma = lognormal_sigmas(clean, generator)
     noisy = add_noise(clean, sigma, generator)
@@ -83,6 +86,9 @@ def student_denoising_loss(
       clean: `x0`. Shape `[B, T, D]`.
       condition: shape `[B, C]`.
       generator: source of levels and noise.
+
+    Returns:
+      Shape `[]`.
     """
     sigma = lognormal_sigmas(clean, generator).clamp(student.sigma_min, student.sigma_max)
     noisy = add_noise(clean, sigma, generator)
@@ -115,6 +121,9 @@ def consistency_trajectory_loss(
       sigmas: noise levels, descending from the student's largest to its smallest. Shape `[K]`.
       num_solver_steps: most steps of the teacher on these levels, from `t` to `u`; each number is as likely.
       generator: source of every draw.
+
+    Returns:
+      Shape `[]`.
     """
     device, num_states, num_levels = clean.device, clean.shape[0], len(sigmas)
 

@@ -7,6 +7,7 @@ behavior synthesis".
 import torch
 from torch import Tensor, nn
 
+from distill_rl.checks import check_shape
 from distill_rl.diffusion.schedules import karras_sigmas
 from distill_rl.networks.plan_networks import PlanReturn, PlanUNet
 from distill_rl.networks.reward import RewardModel
@@ -46,6 +47,7 @@ class GoalRewardTrainer(_PlanTrainer):
 
     def _losses(self, batch: PlanBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         predicted = goal_rewards(self.online, batch.plan)
+        check_shape("goal_return", batch.goal_return, tuple(predicted.shape))
         return {"reward_loss": (predicted - batch.goal_return).square().mean()}, {"reward_loss": 1.0}
 
 

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from distill_rl.checks import check_shape
 from distill_rl.diffusion.schedules import karras_sigmas
 from distill_rl.networks.reward import RewardModel
 from distill_rl.networks.trajectory_networks import ConditionedUNet, warm_start
@@ -39,6 +40,7 @@ class RewardTrainer(_ChunkTrainer):
 
     def _losses(self, batch: ChunkBatch) -> tuple[dict[str, Tensor], dict[str, float]]:
         predicted = self.online(batch.observation, batch.actions[:, 0])
+        check_shape("return_to_go", batch.return_to_go, tuple(predicted.shape))
         return {"reward_loss": (predicted - batch.return_to_go).square().mean()}, {"reward_loss": 1.0}
 
 
@@ -190,5 +192,8 @@ def return_loss(reward_model: RewardModel, observation: Tensor, actions: Tensor)
       reward_model: as it is.
       observation: shape `[B, O]`.
       actions: differentiable. Shape `[B, T, A]`.
+
+    Returns:
+      Shape `[]`.
     """
     return -reward_model(observation, actions[:, 0].clamp(-1.0, 1.0)).mean()

@@ -1,5 +1,7 @@
 """Actions between states of a linear system."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 from linear_walks import make_dataset
@@ -19,6 +21,9 @@ def test_inverse_dynamics_recovers_the_actions_of_a_linear_system():
     trainer = InverseDynamicsTrainer(2, 1, _CONFIG, 0, step_scale=sampler.step_scale)
     with pytest.raises(ValueError, match=r"`step_scale` must have shape \[2\], got \[1\]"):
         InverseDynamicsTrainer(2, 1, _CONFIG, 0, step_scale=sampler.step_scale[:1])
+    batch = sampler.sample(4, generator)
+    with pytest.raises(ValueError, match=r"`action` must have shape \[4, 1\], got \[4\]"):
+        trainer.update(dataclasses.replace(batch, action=batch.action[:, 0]))
     for _ in range(600):
         trainer.update(sampler.sample(64, generator))
     found = infer_actions(trainer.ema, limits, dataset.observations, dataset.next_observations)

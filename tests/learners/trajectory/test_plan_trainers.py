@@ -135,3 +135,10 @@ def test_a_schedule_scales_the_steps():
     train(scheduled, 2), train(plain, 2)
     for one, other in zip(scheduled.online.parameters(), plain.online.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_rewards_of_another_shape_are_refused():
+    batch = make_batch(np.random.default_rng(0), 4)
+    batch = dataclasses.replace(batch, goal_return=batch.goal_return[:, :1])
+    with pytest.raises(ValueError, match=r"`goal_return` must have shape \[4, 8\], got \[4, 1\]"):
+        GoalRewardTrainer(1, _CONFIG, seed=0).update(batch)

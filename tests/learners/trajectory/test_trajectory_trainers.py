@@ -151,3 +151,11 @@ def test_rewards_push_no_action_out_of_bounds():
     loss.backward()
     assert (actions.grad[[0, 3], 0] != 0.0).all()
     assert (actions.grad[[1, 2]] == 0.0).all() and (actions.grad[:, 1] == 0.0).all()
+
+
+def test_returns_of_another_shape_are_refused():
+    """One column would be compared with every row in silence."""
+    batch = make_batch(np.random.default_rng(0), 4)
+    batch = dataclasses.replace(batch, return_to_go=batch.return_to_go[:, None])
+    with pytest.raises(ValueError, match=r"`return_to_go` must have shape \[4\], got \[4, 1\]"):
+        RewardTrainer(3, 1, _CONFIG, seed=0).update(batch)
