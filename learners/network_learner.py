@@ -14,6 +14,21 @@ TRAINER = "trainer"
 """Name of the trainer's state in that of a learner."""
 
 
+def on_cpu(state: Any) -> Any:
+    """Returns a state with its tensors in main memory, so that machines without a GPU can load it.
+
+    Args:
+      state: tensors and anything else, in dictionaries, lists and tuples.
+    """
+    if isinstance(state, torch.Tensor):
+        return state.cpu()
+    if isinstance(state, dict):
+        return {name: on_cpu(part) for name, part in state.items()}
+    if isinstance(state, list | tuple):
+        return type(state)(on_cpu(part) for part in state)
+    return state
+
+
 class NetworkLearner(TorchLearner):
     """Owns a trainer, whose averaged networks are those of the module that RLlib sees.
 
@@ -62,7 +77,7 @@ class NetworkLearner(TorchLearner):
         """Returns RLlib's state and the trainer's."""
         state = super().get_state(components, not_components=not_components, **kwargs)
         if self._check_component(TRAINER, components, not_components):
-            state[TRAINER] = self.trainer.get_state()
+            state[TRAINER] = on_cpu(self.trainer.get_state())
         return state
 
     def set_state(self, state: dict[str, Any]) -> None:
