@@ -88,6 +88,8 @@ def decode_policy(message: bytes, max_bytes: int) -> PublishedPolicy:
     try:
         description = check_description(header.get("description"), "published policy")
         weights = safetensors.numpy.load(bytes(payload))
+    except KeyError as error:  # of safetensors: numpy has no bfloat16, for one
+        raise WireError(f"weights must have dtypes that numpy has, got {error}") from error
     except (AttributeError, TypeError, ValueError, safetensors.SafetensorError) as error:
         raise WireError(f"{type(error).__name__}: {error}") from error
     for name, array in weights.items():

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,7 +11,7 @@ from distill_rl.networks.world_model import WorldModelConfig
 from distill_rl.policies.description import describe_policy
 from distill_rl.policies.distill_networks import make_networks
 from distill_rl.policies.published import decode_policy, encode_policy
-from distill_rl.storage.framing import WireError
+from distill_rl.storage.framing import WireError, seal, unseal
 
 _MAX_BYTES = 1 << 22
 _METADATA = {"env": "dm_control/cartpole-swingup-v0", "env_config": {}, "action_repeat": 4}
@@ -75,6 +76,15 @@ def test_wrong_content_is_refused(changes, expected):
     """A whole message with a wrong content is refused with its name."""
     with pytest.raises(WireError, match=expected):
         decode_policy(_message(_make(), **changes), _MAX_BYTES)
+
+
+def test_weights_that_numpy_cannot_hold_are_refused():
+    """Whoever receives them goes on with the policy before."""
+    header, _ = unseal(b"DRLP", _GOOD, _MAX_BYTES)
+    weights = {"networks.policy.weight": torch.zeros(2, dtype=torch.bfloat16)}
+    message = seal(b"DRLP", header, [safetensors.torch.save(weights)])
+    with pytest.raises(WireError, match="weights must have dtypes that numpy has, got 'BF16'"):
+        decode_policy(message, _MAX_BYTES)
 
 
 def test_weights_of_another_architecture_are_refused():
