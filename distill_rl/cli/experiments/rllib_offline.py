@@ -68,7 +68,7 @@ class RLlibOffline:
             start_ray(_NUM_CPUS)
         scale = iql_reward_scale(dataset) if spec.method == "iql" else 1.0
         path = Path(self._folder.name) / "steps.parquet"
-        write_parquet(dataset, self._normalise, scale, path)
+        write_parquet(dataset, self._normalise, scale, path, np.random.default_rng(spec.seed))
         self._algorithm = _make_config(spec, dataset, path).build_algo()
         self._module = self._algorithm.learner_group._learner.module[DEFAULT_MODULE_ID]
         self._updates_per_iteration = spec.evaluation_updates
@@ -175,14 +175,23 @@ def iql_reward_scale(dataset: OfflineDataset) -> float:
     return _IQL_RETURN_RANGE / max(float(np.ptp(dataset.episode_returns())), 1e-6)
 
 
-def write_parquet(dataset: OfflineDataset, normalise_fn: Any, reward_scale: float, path: Path) -> None:
-    """Writes the transitions in RLlib's flat layout, one row for each step.
+def write_parquet(
+    dataset: OfflineDataset,
+    normalise_fn: Any,
+    reward_scale: float,
+    path: Path,
+    generator: np.random.Generator,
+) -> None:
+    """Writes the transitions in RLlib's flat layout, one row for each step, shuffled.
+
+    Ray Data reads rows as they stand: in their own order a batch would be of one episode.
 
     Args:
       dataset: to write.
       normalise_fn: of observations, `[M, O]` to `[M, O]`.
       reward_scale: factor on rewards.
       path: of the file.
+      generator: of the order.
     """
     rows = dataset.transition_rows
     episode = np.searchsorted(dataset.episode_ends, rows, side="right")
@@ -197,4 +206,5 @@ def write_parquet(dataset: OfflineDataset, normalise_fn: Any, reward_scale: floa
         Columns.TERMINATEDS: is_terminal,
         Columns.TRUNCATEDS: is_last & ~is_terminal,
     }
-    parquet.write_table(pyarrow.table(columns), path)
+    table = pyarrow.table(columns)
+    parquet.write_table(table.take(generator.permutation(len(table))), path)
