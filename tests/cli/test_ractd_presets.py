@@ -64,7 +64,7 @@ def test_presets_hold_the_published_settings(task):
 
 @pytest.mark.parametrize("name", [name for name in preset_names() if name.startswith("ractd_")])
 def test_the_small_size_keeps_the_task(name):
-    """Discount, penalty and noise; a reward weighs a hundredth of what is published, or a number of its own."""
+    """Discount, penalty and noise; a reward weighs a hundredth of the published, or has its own."""
     large, small = (
         build_config(load_preset(name, size))[0].part(TrajectoryConfig) for size in ("laptop", "small")
     )
