@@ -197,8 +197,9 @@ def _solve(
 ) -> np.ndarray:
     """Returns the temperatures at which `log_excess(advantage / spread, spread / eta)` is zero.
 
-    By Newton's method on `log eta`, inside an interval that each step narrows; a step that leaves it is
-    replaced by its middle.
+    By Newton's method on `log eta`, inside an interval that each step narrows. A step that leaves it, or is
+    more than half as long as the one before, is replaced by one to its middle: so it ends whatever the shape
+    (Press et al., "Numerical recipes", Section 9.4).
 
     Args:
       log_excess: how sharp the weights are, as a logarithm over the target, and its derivative with respect
@@ -213,6 +214,7 @@ def _solve(
     relative = advantage / np.where(is_constant, 1.0, spread)[:, None]
     low = np.full(len(relative), np.log(_MIN_RELATIVE_TEMPERATURE))
     high = np.full(len(relative), np.log(_MAX_RELATIVE_TEMPERATURE))
+    last_step = high - low
     # The divergence of a wide temperature underflows to zero, and its logarithm is -inf: not sharp enough.
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
         is_unsolved = ~is_constant & (log_excess(relative, np.exp(-low))[0] > 0.0)
@@ -221,10 +223,12 @@ def _solve(
             excess, slope = log_excess(relative, np.exp(-position))
             is_sharp = excess > 0.0
             low, high = np.where(is_sharp, position, low), np.where(is_sharp, high, position)
-            step = position + excess / slope
-            step = np.where((step >= low) & (step <= high), step, 0.5 * (low + high))
-            is_unsolved &= np.abs(step - position) > _TOLERANCE
-            position = np.where(is_unsolved, step, position)
+            newton = position + excess / slope
+            is_good = (newton >= low) & (newton <= high) & (np.abs(newton - position) <= 0.5 * last_step)
+            following = np.where(is_good, newton, 0.5 * (low + high))
+            last_step = np.abs(following - position)
+            is_unsolved &= last_step > _TOLERANCE
+            position = np.where(is_unsolved, following, position)
     return np.where(is_constant, np.inf, spread * np.exp(position))
 
 

@@ -40,6 +40,18 @@ def test_temperature_agrees_with_brentq(scale, has_prior):
         np.testing.assert_allclose(solved[row], expected, rtol=1e-8)
 
 
+@pytest.mark.parametrize("target", [0.05, 0.7, 1.5, 2.3])
+def test_divergence_that_rises_in_steps_crosses_the_target(target):
+    """Values that lie decades apart leave plateaus, on which a step of Newton's leads astray."""
+    generator = np.random.default_rng(4)
+    q_values = -np.cumsum(10.0 ** generator.uniform(-2, 3, (40, 12)), axis=1)
+    solved = solve_temperature(q_values, target)
+    uniform = np.full(12, 1 / 12)
+    for eta, row in zip(solved, q_values, strict=True):
+        assert _slow_kl(eta * (1 + 1e-5), row, uniform) <= target + 1e-9
+        assert _slow_kl(eta * (1 - 1e-5), row, uniform) >= target - 1e-9
+
+
 def test_divergence_meets_the_target():
     """The weights' divergence from the prior is the target to numerical precision."""
     generator = np.random.default_rng(1)
