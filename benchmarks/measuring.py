@@ -82,13 +82,19 @@ def parse_arguments(description: str | None, **defaults: Any) -> argparse.Namesp
     return parser.parse_args()
 
 
-def report(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: Path | None) -> None:
+def report(
+    rows: Sequence[Mapping[str, Any]],
+    columns: Mapping[str, str],
+    path: Path | None,
+    legend: str = "median (quartiles) of interleaved repeats",
+) -> None:
     """Prints rows as a Markdown table with their provenance, and writes them as JSON.
 
     Args:
       rows: measurements.
       columns: headings of the columns to print, by name of the field.
       path: file for the list of rows, each with machine, load and command; None for none.
+      legend: what the cells are.
     """
     provenance = {
         "machine": describe_machine(),
@@ -98,7 +104,7 @@ def report(rows: Sequence[Mapping[str, Any]], columns: Mapping[str, str], path: 
     print(f"| {' | '.join(columns.values())} |\n|{' --- |' * len(columns)}")
     for row in rows:
         print(f"| {' | '.join(_show(row[name]) for name in columns)} |")
-    print("\nmedian (quartiles) of interleaved repeats")
+    print(f"\n{legend}")
     for name, value in provenance.items():
         print(f"{name}: {value}")
     if path is not None:

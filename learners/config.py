@@ -40,7 +40,7 @@ class DistillationConfig:
     num_ode_steps: int = 8
     """`endpoint`: evaluations of the posterior mean along the ODE."""
     zero_noise_fraction: float = 0.5
-    """`endpoint`: share of a batch trained at zero noise, which is how the policy acts by default."""
+    """`endpoint`, `energy`: share of a batch trained at zero noise, as the policy acts by default."""
     num_noise_levels: int = 10
     """`consistency`, `denoising`: levels of the Karras grid."""
     noise_level_schedule: str = "fixed"

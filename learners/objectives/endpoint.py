@@ -8,6 +8,7 @@ from torch import Tensor
 from distill_rl.types import ReferenceSet
 from learners.config import CLOSED_FORM_POSTERIORS, DistillationConfig
 from learners.objectives.base import Denoiser
+from learners.objectives.one_step import partly_zero_noise, reference_log_weights, reference_means
 from learners.posterior import NoisyReference, Posterior
 from learners.reference_ode import reference_endpoints
 
@@ -24,10 +25,8 @@ class EndpointObjective:
       is_corrected: weights p*/q (proposal corrected), or p* alone as in Fang & Di, Eq. (1).
       num_noises: noises for each state.
       num_ode_steps: evaluations of the posterior mean along the ODE.
-      zero_noise_fraction: share of the states (the first ones of the batch) at which all noise is zero. The
-        zero-noise action is what acts and what searches follow, and samples never come near zero in many
-        dimensions. There the target is the mean of p*, not the end point: that is one candidate, which of
-        several is chance, and as a label it is noisier.
+      zero_noise_fraction: share of the states (the first ones of the batch) at which all noise is zero, and
+        the target the mean of p*, not the end point: that is one candidate, which of several is chance.
       posterior: estimator to integrate in place of the closed form.
     """
 
@@ -60,14 +59,10 @@ class EndpointObjective:
         """Computes the mean squared distance to the targets; see `Objective`. Shape `[]`."""
         del target_policy, update
         actions: Tensor = batch.actions
-        shape = (actions.shape[0], self.num_noises, actions.shape[-1])
-        noise = torch.randn(shape, generator=generator, device=actions.device)
-        num_zero = round(self.zero_noise_fraction * len(noise))
-        noise[:num_zero] = 0.0
-        log_weights = batch.log_probs - batch.log_proposals if self.is_corrected else batch.log_probs
+        noise, num_zero = partly_zero_noise(actions, self.num_noises, self.zero_noise_fraction, generator)
+        log_weights = reference_log_weights(batch, self.is_corrected)
         targets = self._endpoints(policy, batch, log_weights, noise, generator)
-        weights = torch.softmax(log_weights[:num_zero], dim=-1)
-        targets[:num_zero] = torch.einsum("bn,bna->ba", weights, actions[:num_zero]).unsqueeze(1)
+        targets[:num_zero] = reference_means(actions[:num_zero], log_weights[:num_zero]).unsqueeze(1)
         predicted = policy.denoise(policy.sigma_max * noise, policy.sigma_max, batch.observation.unsqueeze(1))
         return (predicted - targets).square().sum(dim=-1).mean()
 

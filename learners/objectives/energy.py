@@ -8,6 +8,7 @@ from torch import Tensor
 from distill_rl.types import ReferenceSet
 from learners.config import DistillationConfig
 from learners.objectives.base import Denoiser
+from learners.objectives.one_step import partly_zero_noise, reference_log_weights, reference_means
 from learners.posterior import Posterior
 
 _SMALLEST_SQUARED_DISTANCE = 1e-12  # keeps the gradient of a distance finite at zero
@@ -28,16 +29,20 @@ class EnergyObjective:
     Attributes:
       is_corrected: weights p*/q (proposal corrected), or p* alone as in Fang & Di, Eq. (1).
       num_noises: samples of each state, at least 2.
+      zero_noise_fraction: share of the states (the first ones of the batch) at which all noise is zero, and
+        the loss the squared distance to the mean of p*.
     """
 
     is_corrected: bool = True
     num_noises: int = 2
+    zero_noise_fraction: float = 0.0
 
     @classmethod
     def from_config(cls, config: DistillationConfig, posterior: Posterior) -> "EnergyObjective":
         """Builds the objective from the fields of a configuration."""
         del posterior
-        return cls(config.posterior == "proposal_corrected", config.num_noises)
+        is_corrected = config.posterior == "proposal_corrected"
+        return cls(is_corrected, config.num_noises, config.zero_noise_fraction)
 
     def __call__(
         self,
@@ -48,19 +53,27 @@ class EnergyObjective:
         update: int,
         generator: torch.Generator,
     ) -> Tensor:
-        """Computes the mean score over states; see `Objective`. Shape `[]`."""
+        """Computes the mean over states; see `Objective`. Shape `[]`."""
         del target_policy, update
         actions: Tensor = batch.actions
-        shape = (actions.shape[0], self.num_noises, actions.shape[-1])
-        noise = torch.randn(shape, generator=generator, device=actions.device)
+        noise, num_zero = partly_zero_noise(actions, self.num_noises, self.zero_noise_fraction, generator)
         samples = policy.denoise(policy.sigma_max * noise, policy.sigma_max, batch.observation.unsqueeze(1))
-        log_weights = batch.log_probs - batch.log_proposals if self.is_corrected else batch.log_probs
-        weights = torch.softmax(log_weights, dim=-1).unsqueeze(1)  # [B, 1, N]
-        attraction = (weights * _distances(samples, actions)).sum(dim=-1).mean(dim=-1)
-        # A sample's distance to itself is zero, up to the floor.
-        pairs = self.num_noises * (self.num_noises - 1)
-        repulsion = _distances(samples, samples).sum(dim=(-2, -1)) / pairs
-        return (attraction - 0.5 * repulsion).mean()
+        log_weights = reference_log_weights(batch, self.is_corrected)
+        # All samples without noise are one.
+        means = reference_means(actions[:num_zero], log_weights[:num_zero])
+        squared_distances = (samples[:num_zero, 0] - means).square().sum(dim=-1)
+        scores = _energy_scores(samples[num_zero:], actions[num_zero:], log_weights[num_zero:])
+        return torch.cat([squared_distances, scores]).mean()
+
+
+def _energy_scores(samples: Tensor, actions: Tensor, log_weights: Tensor) -> Tensor:
+    """Returns the score of each state. Shapes `[B, K, A]`, `[B, N, A]`, `[B, N]` to `[B]`."""
+    weights = torch.softmax(log_weights, dim=-1).unsqueeze(1)  # [B, 1, N]
+    attraction = (weights * _distances(samples, actions)).sum(dim=-1).mean(dim=-1)
+    # A sample's distance to itself is zero, up to the floor.
+    num_pairs = samples.shape[1] * (samples.shape[1] - 1)
+    repulsion = _distances(samples, samples).sum(dim=(-2, -1)) / num_pairs
+    return attraction - 0.5 * repulsion
 
 
 def _distances(x: Tensor, y: Tensor) -> Tensor:

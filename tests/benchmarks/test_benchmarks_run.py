@@ -19,6 +19,8 @@ _COMMANDS = {
     "scaling_times": "--operators root_bandit --num-env-runners 1 --window-sec 0.5 --num-fragments 1 "
     "--num-updates 2 --num-calls 16",
     "scaling_model": "--num-actors 1 4 --num-periods 1",
+    "table1_length": "--losses original importance --num-instances 2 --num-seeds 1 --num-updates 2 "
+    "--num-evaluations 1",
     "learner_step": "--batch-size 4 --num-candidates 3 --num-repeats 1 --min-sec 0.01",
 }
 

@@ -214,7 +214,9 @@ def test_energy_score_agrees_with_a_loop(policies):
                 for other in range(3):
                     if other != k:
                         total -= 0.5 * (samples[b, k] - samples[b, other]).norm() / 6
-        config = DistillationConfig(objective="energy", posterior=posterior, num_noises=3)
+        config = DistillationConfig(
+            objective="energy", posterior=posterior, num_noises=3, zero_noise_fraction=0.0
+        )
         loss = make_objective(config)(policy, target, batch, update=0, generator=_generator())
         torch.testing.assert_close(loss, total / 6, rtol=1e-4, atol=1e-5)
 
@@ -245,3 +247,24 @@ def test_energy_score_is_right_for_small_sets_and_end_points_are_not(objective, 
     (slope,) = torch.autograd.grad(loss, policy.scale)
     assert (abs(float(slope)) < 0.01) == is_right
     assert is_right or float(slope) > 0.02
+
+
+@pytest.mark.parametrize(("fraction", "num_zero"), [(0.5, 3), (1.0, 6)])
+def test_energy_takes_the_mean_of_the_set_where_there_is_no_noise(policies, fraction, num_zero):
+    """The first states of a batch: squared distance to the mean of p*; the others their energy score."""
+    policy, target = policies
+    batch = _batch()
+    noise = torch.randn(6, 2, 2, generator=_generator())
+    noise[:num_zero] = 0.0
+    samples = policy.denoise(80.0 * noise, 80.0, batch.observation[:, None])
+    total = 0.0
+    for b, (log_probs, actions) in enumerate(zip(batch.log_probs, batch.actions)):
+        probs = log_probs.exp()
+        if b < num_zero:
+            total += (samples[b, 0] - sum(p * a for p, a in zip(probs, actions))).square().sum()
+        else:
+            total += sum(p * (y - a).norm() / 2 for p, a in zip(probs, actions) for y in samples[b])
+            total -= 0.5 * (samples[b, 0] - samples[b, 1]).norm()
+    config = DistillationConfig(objective="energy", num_noises=2, zero_noise_fraction=fraction)
+    loss = make_objective(config)(policy, target, batch, update=0, generator=_generator())
+    torch.testing.assert_close(loss, total / 6, rtol=1e-4, atol=1e-5)
