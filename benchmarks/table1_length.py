@@ -1,6 +1,6 @@
-"""Rows of Table 1 at the paper's length on a CPU: chosen losses of `distill-rl reproduce table1 --scale full`.
+"""Rows of Table 1 at the length of the paper: chosen losses of `distill-rl reproduce table1 --scale full`.
 
-All of `full` needs a GPU; this runs one loss after the other on as many of its instances and seeds as are asked
+All of `full` needs a GPU; this runs one loss after the other, on as many instances and seeds as are asked
 for. No time is measured.
 """
 

@@ -47,6 +47,7 @@ class Ensemble:
         self.num_members, self.sigma_min, self.sigma_max = num_members, sigma_min, sigma_max
         self._module = members[0].to(device)
         self.parameters, self._buffers = stack_module_state([member.to(device) for member in members])
+        self._denoise_members = vmap(self._denoise_member)
 
     def denoise(self, x_sigma: Tensor, sigma: float | Tensor, observation: Tensor) -> Tensor:
         """Evaluates each member on its rows.
@@ -66,7 +67,7 @@ class Ensemble:
         def split(rows: Tensor) -> Tensor:
             return rows.unflatten(0, (self.num_members, -1)).flatten(1, 2)
 
-        denoised = vmap(self._denoise_member)(
+        denoised: Tensor = self._denoise_members(
             self.parameters, self._buffers, split(x_sigma), split(levels), split(observations)
         )
         return denoised.reshape(x_sigma.shape)
@@ -79,6 +80,12 @@ class Ensemble:
         """Returns a copy that is never differentiated, to hold averaged weights."""
         twin = copy.copy(self)
         twin.parameters = {name: tensor.detach().clone() for name, tensor in self.parameters.items()}
+        return twin
+
+    def compiled(self) -> "Ensemble":
+        """Returns the same networks, whose calls are compiled once for each of the shapes they come in."""
+        twin = copy.copy(self)
+        twin._denoise_members = torch.compile(self._denoise_members, dynamic=False)
         return twin
 
     def _denoise_member(

@@ -30,6 +30,7 @@ class LaboratoryTrainer:
         experiment: Experiment,
         config: DistillationConfig,
         device: str | torch.device = "cpu",
+        is_compiled: bool = False,
     ):
         """Builds the ensemble.
 
@@ -37,6 +38,8 @@ class LaboratoryTrainer:
           experiment: targets and data.
           config: the loss.
           device: where everything lives.
+          is_compiled: whether updates call compiled networks. That takes half a minute before the first one
+            and pays where an operation costs more to start than to do, as on a GPU.
         """
         self._config = config
         self.source = ReferenceSource(experiment, device)
@@ -56,6 +59,9 @@ class LaboratoryTrainer:
             device=device,
         )
         self.average = self.online.averaged_copy()
+        # Evaluations come in other shapes, and transform what they call.
+        self._policy = self.online.compiled() if is_compiled else self.online
+        self._target = self.average.compiled() if is_compiled else self.average
         self.num_updates = 0
         self._parameters = list(self.online.parameters.values())
         self._averages = list(self.average.parameters.values())
@@ -73,7 +79,7 @@ class LaboratoryTrainer:
         objective = make_objective(self._config, targets, low=0.0, high=1.0)
         self._optimizer.zero_grad(set_to_none=True)
         loss = objective(
-            self.online, self.average, batch, update=self.num_updates, generator=self._noise_generator
+            self._policy, self._target, batch, update=self.num_updates, generator=self._noise_generator
         )
         # The sum over members: each learns as if it were alone.
         (self.online.num_members * loss).backward()

@@ -122,7 +122,7 @@ def run_loss(spec: LossSpec, advance_fn: AdvanceFn) -> list[Row]:
     torch.set_num_threads(num_available_cores())
     experiment, size = Experiment(**spec.experiment), EvaluationSize(**spec.evaluation)
     config = DistillationConfig(**spec.distillation, num_noises=experiment.num_noises)
-    trainer = LaboratoryTrainer(experiment, config, device)
+    trainer = LaboratoryTrainer(experiment, config, device, is_compiled=device == "cuda")
     rows: list[Row] = []
     for evaluation in range(1, spec.num_evaluations + 1):
         while trainer.num_updates < spec.num_updates * evaluation // spec.num_evaluations:

@@ -102,3 +102,19 @@ def test_endpoint_learns_its_target():
     for _ in range(300):
         trainer.update()
     assert distance() < 0.2 * before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("loss", [LOSSES[1], LOSSES[7]], ids=["denoising", "consistency"])
+def test_compiled_updates_are_the_same(loss):
+    """Compiling changes speed only: weights and averages agree after some updates."""
+    experiment = Experiment(data="fresh", num_instances=2, num_seeds=1, batch_size=16)
+    config = DistillationConfig(**loss, num_noises=experiment.num_noises)
+    plain, compiled = (LaboratoryTrainer(experiment, config, is_compiled=value) for value in (False, True))
+    for _ in range(3):
+        torch.testing.assert_close(plain.update(), compiled.update(), rtol=1e-4, atol=1e-6)
+    for name, parameter in plain.online.parameters.items():
+        torch.testing.assert_close(compiled.online.parameters[name], parameter, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            compiled.average.parameters[name], plain.average.parameters[name], rtol=1e-3, atol=1e-4
+        )
