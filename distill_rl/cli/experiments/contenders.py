@@ -29,21 +29,17 @@ _IDLE_TIMEOUT_SEC = 120.0
 
 
 class DistillContender:
-    """`Distill` as the preset has it; evaluates the student and the search."""
+    """`Distill` as a preset has it; evaluates the student and the search."""
 
-    def __init__(self, spec: CurveSpec):
+    def __init__(self, sections: dict[str, Any], settings: Mapping[str, Any], action_repeat: int):
         """Starts actors and learner.
 
         Args:
-          spec: of the run.
+          sections: of the preset; written to.
+          settings: changes to them, by `section.key`.
+          action_repeat: of the environment, for the count of simulator steps.
         """
-        sections = load_preset(_PRESET)
-        own = {
-            "environment.env": spec.env,
-            "environment.env_config": {"action_repeat": spec.action_repeat},
-            "debugging.seed": spec.seed,
-        }
-        for name, value in {**own, **spec.settings}.items():
+        for name, value in settings.items():
             section, _, key = name.partition(".")
             sections.setdefault(section, {})[key] = value
         config, _ = build_config(sections)
@@ -51,7 +47,7 @@ class DistillContender:
         assert isinstance(algorithm, Distill)
         _await_runners(algorithm)
         self._algorithm = algorithm
-        self._action_repeat = spec.action_repeat
+        self._action_repeat = action_repeat
         self._config = config
         self.policies: Mapping[str, EvaluateFn] = {
             "student": self._evaluate_student,
@@ -146,8 +142,17 @@ class RllibContender:
         return evaluate_policy(mode_policy(self._algorithm), envs, num_episodes, seed)
 
 
+def _distill(spec: CurveSpec) -> DistillContender:
+    own = {
+        "environment.env": spec.env,
+        "environment.env_config": {"action_repeat": spec.action_repeat},
+        "debugging.seed": spec.seed,
+    }
+    return DistillContender(load_preset(_PRESET), {**own, **spec.settings}, spec.action_repeat)
+
+
 CONTENDERS: dict[str, Callable[[CurveSpec], Contender]] = {
-    "distill": DistillContender,
+    "distill": _distill,
     "sac": lambda spec: RllibContender(sac_config(spec), spec),
     "ppo": lambda spec: RllibContender(ppo_config(spec), spec),
 }
