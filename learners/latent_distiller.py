@@ -82,25 +82,22 @@ class LatentDistiller(Distiller):
             seen = self.online.encode(steps.observation[:, 1:])
             value = self.ema.value(seen)
             target = steps.reward + self._discount * steps.discount * value
-        latent = self.online.encode(steps.observation[:, 0])
-        parts: dict[str, list[Tensor]] = {}
-        for index in range(steps.reward.shape[1]):
-            action = steps.action[:, index]
-            joint = torch.cat([latent, action], dim=-1)
-            reward_logits, is_over = model.reward(joint), 1.0 - steps.discount[:, index]
-            q_logits = model.q_logits(latent, action)
-            latent = model.next_latent(latent, action)
-            of_step = {
-                "consistency_loss": (latent - seen[:, index]).square().mean(dim=-1),
-                "reward_loss": histogram.cross_entropy(reward_logits, steps.reward[:, index]),
-                "termination_loss": functional.binary_cross_entropy_with_logits(
-                    model.termination(joint)[:, 0], is_over, reduction="none"
-                ),
-                "action_value_loss": histogram.cross_entropy(q_logits, target[:, index]).mean(dim=0),
-            }
-            for name, loss in of_step.items():
-                parts.setdefault(name, []).append(loss)
+        latents = [self.online.encode(steps.observation[:, 0])]
+        for action in steps.action.unbind(dim=1):
+            latents.append(model.next_latent(latents[-1], action))
+        before, after = torch.stack(latents[:-1], dim=1), torch.stack(latents[1:], dim=1)
+        joint = torch.cat([before, steps.action], dim=-1)
+        losses = {
+            "consistency_loss": (after - seen).square().mean(dim=-1),
+            "reward_loss": histogram.cross_entropy(model.reward(joint), steps.reward),
+            "termination_loss": functional.binary_cross_entropy_with_logits(
+                model.termination(joint)[..., 0], 1.0 - steps.discount, reduction="none"
+            ),
+            "action_value_loss": histogram.cross_entropy(model.q_logits(before, steps.action), target).mean(
+                dim=0
+            ),
+        }  # [B, H] each
         decay = self._world_model.step_decay ** torch.arange(steps.reward.shape[1], device=self.device)
         weight = steps.is_valid * decay
         total = weight.sum().clamp_min(1.0)
-        return {name: (weight * torch.stack(rows, dim=1)).sum() / total for name, rows in parts.items()}
+        return {name: (weight * loss).sum() / total for name, loss in losses.items()}
