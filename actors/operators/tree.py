@@ -176,7 +176,7 @@ class TreeOperator(ImprovementOperator):
         return ReferenceSet(
             observation=observation,
             actions=actions,
-            log_probs=log_weights.astype(np.float32),
+            log_probs=log_weights.astype(np.float32, order="C"),
             log_proposals=np.zeros(log_weights.shape, np.float32),
             value=value.astype(np.float32),
             policy_value=policy_value.astype(np.float32),
@@ -191,10 +191,10 @@ class TreeOperator(ImprovementOperator):
         value the root came with.
         """
         roots = tree.roots
-        children = tree.children[roots[:, None] * tree.num_actions + np.arange(tree.num_actions)]
-        q_values = tree.rewards[roots] + tree.discounts[roots] * tree.raw_values[children]
+        children = tree.children[roots]
+        q_values = tree.rewards[children] + tree.discounts[children] * tree.raw_values[children]
         # Of the candidates as they were offered, without noise that a search adds.
-        is_sound = (tree.edge_visits[roots] > 0) & np.isfinite(tree.observations[children]).all(axis=2)
+        is_sound = (children != tree.sink) & np.isfinite(tree.observations[children]).all(axis=2)
         weights = np.exp(log_softmax(prior_logits)) * is_sound
         if self.offers_zero_noise:
             weights[:, 1:] = 0.0
@@ -204,7 +204,6 @@ class TreeOperator(ImprovementOperator):
 
     def _is_lost(self, tree: Tree) -> np.ndarray:
         """Returns the roots whose every visited candidate diverged. Shape `[B]`."""
-        edges = tree.roots[:, None] * tree.num_actions + np.arange(tree.num_actions)
-        children = tree.children[edges]
+        children = tree.children[tree.roots]
         is_sound = np.isfinite(tree.observations[children]).all(axis=2) & (children != tree.sink)
         return np.asarray(~is_sound.any(axis=1))

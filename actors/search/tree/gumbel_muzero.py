@@ -6,18 +6,16 @@ import numpy as np
 
 from actors.search.tree.engine import SearchModel, simulate
 from actors.search.tree.kernels import Kernels, find_kernels
-from actors.search.tree.result import TreeSearchResult, log_softmax, mask_logits
-from actors.search.tree.schedule import considered_visits
-from actors.search.tree.scores import visit_lag
-from actors.search.tree.tree import Tree
+from actors.search.tree.result import TreeSearchResult, mask_logits
+from actors.search.tree.schedule import halving_plan
+from actors.search.tree.scores import completed_q_values, scaled_values, visit_lag
+from actors.search.tree.tree import LOWEST_LOGIT, Tree
 from actors.search.tree.widening import Widening
 from distill_rl.checks import check_choice
 
 Schedule = Literal["sequential", "exact", "rounds"]
 
 SCHEDULES: tuple[str, ...] = get_args(Schedule)
-
-_LOW = -1e9  # of an action that takes part; below it lie those that do not
 
 
 def gumbel_muzero(
@@ -68,69 +66,49 @@ def gumbel_muzero(
       ValueError: if the schedule is unknown, or a root has no valid action.
     """
     check_choice("schedule", schedule, SCHEDULES)
-    roots, loops = tree.roots, kernels or find_kernels()
-    num_valid = np.full(tree.num_roots, tree.num_actions)
+    loops, scale = kernels or find_kernels(), (value_scale, max_visit_init)
+    counts, kinds = (min(max_considered, tree.num_actions),), np.zeros(tree.num_roots, np.int64)
     if invalid_actions is not None:
         mask_logits(tree, invalid_actions)
-        num_valid = (~invalid_actions).sum(axis=1)
-    plan = _plan(np.minimum(max_considered, num_valid), num_simulations)
-    logits = tree.prior_logits[roots]
+        num_considered = np.minimum(max_considered, (~invalid_actions).sum(axis=1))
+        found, kinds = np.unique(num_considered, return_inverse=True)
+        counts = tuple(found.tolist())
+    plan, ends = halving_plan(counts, num_simulations)
+    logits = tree.prior_logits[tree.roots]
     noisy_logits = gumbel + logits - logits.max(axis=1, keepdims=True)
-
-    def choose(nodes: np.ndarray) -> np.ndarray:
-        if widening is None:
-            return loops.choose_by_lag(tree, nodes, value_scale, max_visit_init)
-        _, scaled = loops.complete(tree, nodes, value_scale, max_visit_init)
-        return widening.restrict(tree, nodes, visit_lag(tree, nodes, scaled)).argmax(axis=1)
-
-    def root_visits() -> np.ndarray:
-        visits = tree.edge_visits[roots]
-        return visits if invalid_actions is None else np.where(invalid_actions, -1.0, visits)
-
-    start, changed = 0, np.empty(0, np.int64)
-    scaled: np.ndarray | float = 0.0  # before the first pass no action differs in value from another
-    while start < num_simulations:
-        if start > 0:
-            tree.best_edges[changed] = changed * tree.num_actions + choose(changed)
-            _, scaled = loops.complete(tree, roots, value_scale, max_visit_init)
-        visits = root_visits()
-        width = _pass_width(plan, start, visits, schedule)
-        scores = _root_scores(noisy_logits + scaled, visits == plan[:, start, None])
-        if width == 1:
-            chosen = scores.argmax(axis=1)[:, None]
-        else:
-            chosen = np.argsort(-scores, axis=1, kind="stable")[:, :width]
-        edges = (roots[:, None] * tree.num_actions + chosen).ravel()
-        changed = simulate(tree, model, edges, loops, max_depth)
-        start += width
-    q_values, scaled = loops.complete(tree, roots, value_scale, max_visit_init)
-    visits = root_visits()
-    scores = _root_scores(noisy_logits + scaled, visits == visits.max(axis=1, keepdims=True))
-    improved = logits + scaled
     if invalid_actions is not None:
-        improved[invalid_actions] = -np.inf
-    return TreeSearchResult(scores.argmax(axis=1), log_softmax(improved), q_values, tree)
+        noisy_logits[invalid_actions] = -np.inf
+    num_made = 0
+    inner = leaves = np.empty(0, np.int64)
+    while num_made < num_simulations:
+        considered, width = plan[num_made].take(kinds), ends[num_made] - num_made
+        if schedule == "sequential" or (schedule == "exact" and not _is_whole(tree, considered, width)):
+            width = 1
+        if widening is not None:
+            _choose_by_widened_lag(tree, np.concatenate([inner, leaves]), *scale, widening)
+            inner = leaves[:0]
+        elif num_made > 0:
+            loops.choose_by_prior(tree, leaves)
+        edges = loops.choose_by_halving(tree, inner, noisy_logits, considered, width, *scale)
+        inner, leaves = simulate(tree, model, edges, num_made, loops, max_depth)
+        num_made += width
+    action, log_weights, q_values = loops.improve_roots(tree, noisy_logits, *scale)
+    return TreeSearchResult(action, log_weights, q_values, tree)
 
 
-def _root_scores(scores: np.ndarray, is_candidate: np.ndarray) -> np.ndarray:
-    return np.where(is_candidate, np.maximum(_LOW, scores), -np.inf)
+def _is_whole(tree: Tree, considered: np.ndarray, width: int) -> bool:
+    """Returns whether each root has just `width` valid actions with so many visits. Shape `[B]`."""
+    if width == 1:
+        return True
+    visits = tree.node_visits[tree.children[tree.roots]]
+    is_ready = (visits == considered[:, None]) & (tree.prior_logits[tree.roots] > LOWEST_LOGIT)
+    return bool((is_ready.sum(axis=1) == width).all())
 
 
-def _plan(num_considered: np.ndarray, num_simulations: int) -> np.ndarray:
-    """Returns the schedule of each root, or one row where they are all the same. Shape `[B or 1, n]`."""
-    counts = np.unique(num_considered).tolist()
-    rows = np.array([considered_visits(count, num_simulations) for count in counts])
-    return rows if len(counts) == 1 else rows[np.searchsorted(counts, num_considered)]
-
-
-def _pass_width(plan: np.ndarray, start: int, visits: np.ndarray, schedule: Schedule) -> int:
-    """Returns how many of the next simulations of every root may be made at once."""
-    if schedule == "sequential":
-        return 1
-    same = plan[:, start:] == plan[:, start, None]
-    run = np.where(same.all(axis=1), same.shape[1], same.argmin(axis=1))
-    width = int(run.min())
-    if schedule == "rounds" or width == 1:
-        return width
-    available = (visits == plan[:, start, None]).sum(axis=1)
-    return width if (available == width).all() else 1
+def _choose_by_widened_lag(
+    tree: Tree, nodes: np.ndarray, value_scale: float, max_visit_init: float, widening: Widening
+) -> None:
+    edges = tree.edges(nodes)
+    completed = completed_q_values(edges, tree.raw_values[nodes])
+    scaled = scaled_values(edges, completed, value_scale=value_scale, max_visit_init=max_visit_init)
+    tree.set_best(nodes, widening.restrict(tree, nodes, visit_lag(edges, scaled)))

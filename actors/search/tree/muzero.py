@@ -45,33 +45,27 @@ def muzero(
     Raises:
       ValueError: if a root has no valid action.
     """
-    roots, loops = tree.roots, kernels or find_kernels()
+    loops, roots = kernels or find_kernels(), np.arange(tree.num_roots)
     mask_logits(tree, invalid_actions)
-
-    def scores(nodes: np.ndarray) -> np.ndarray:
-        found = puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base)
-        return found if widening is None else widening.restrict(tree, nodes, found)
-
-    def choose(nodes: np.ndarray) -> np.ndarray:
-        if widening is None:
-            return loops.choose_by_puct(tree, nodes, pb_c_init, pb_c_base)
-        return scores(nodes).argmax(axis=1)
-
-    changed = np.empty(0, np.int64)
+    inner = leaves = np.empty(0, np.int64)
     for simulation in range(num_simulations):
-        if simulation > 0:
-            tree.best_edges[changed] = changed * tree.num_actions + choose(changed)
-        if invalid_actions is None:
-            chosen = choose(roots)
+        if widening is None:
+            loops.choose_by_puct(tree, np.concatenate([roots, inner]), pb_c_init, pb_c_base)
+            loops.choose_by_prior(tree, leaves)
         else:
-            chosen = np.where(invalid_actions, -np.inf, scores(roots)).argmax(axis=1)
-        changed = simulate(tree, model, roots * tree.num_actions + chosen, loops, max_depth)
-    visits = tree.edge_visits[roots]
+            nodes = np.concatenate([roots, inner, leaves])
+            scores = puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base)
+            tree.set_best(nodes, widening.restrict(tree, nodes, scores))
+        if invalid_actions is not None:
+            scores = puct(tree, roots, pb_c_init=pb_c_init, pb_c_base=pb_c_base)
+            tree.set_best(roots, np.where(invalid_actions, -np.inf, scores))
+        edges = tree.best_edges[tree.roots][None]
+        inner, leaves = simulate(tree, model, edges, simulation, loops, max_depth)
+    found = tree.edges(tree.roots)
     with np.errstate(divide="ignore"):
-        log_visits = np.log(visits)
-    return TreeSearchResult(
-        visits.argmax(axis=1), log_softmax(log_visits), completed_q_values(tree, roots), tree
-    )
+        log_visits = np.log(found.visits)
+    q_values = completed_q_values(found, tree.raw_values[tree.roots])
+    return TreeSearchResult(found.visits.argmax(axis=1), log_softmax(log_visits), q_values, tree)
 
 
 def add_dirichlet_noise(

@@ -2,8 +2,12 @@
 
 import numpy as np
 
+from actors.search.tree.result import log_softmax
 from actors.search.tree.scores import completed_q_values, puct, scaled_values, visit_lag
-from actors.search.tree.tree import Expansion, Tree, write_prior
+from actors.search.tree.tree import Edges, Nodes, Tree
+
+LOWEST_SCORE = -1e9
+"""Of an action of a root that takes part in sequential halving; those that do not have `-inf`."""
 
 
 def descend(tree: Tree, root_edges: np.ndarray, max_depth: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -17,45 +21,17 @@ def descend(tree: Tree, root_edges: np.ndarray, max_depth: int | None) -> tuple[
     Returns:
       The last edge of each path `[M]`, and what `back_up` needs.
     """
-    path = [root_edges]
-    while max_depth is None or len(path) < max_depth:
-        edges = tree.best_edges[tree.children[path[-1]]]
-        if (edges == tree.sink * tree.num_actions).all():
+    children, trace = tree.children.reshape(-1), list[np.ndarray]()
+    edges, last = root_edges, root_edges.copy()
+    while max_depth is None or len(trace) + 1 < max_depth:
+        nodes = children.take(edges)
+        is_inner = nodes != tree.sink
+        if not is_inner.any():
             break
-        path.append(edges)
-    trace = np.stack(path)  # the sink's edge after the end of a path
-    depth = (trace != tree.sink * tree.num_actions).sum(axis=0)
-    return trace[depth - 1, np.arange(trace.shape[1])], trace
-
-
-def expand(tree: Tree, edges: np.ndarray, expansion: Expansion) -> np.ndarray:
-    """Writes what the model says about the nodes that edges lead to, new ones mostly.
-
-    The `i`-th simulation of a root makes node `i + 1`, as in mctx; where the edge has a child already, that
-    is written again and the row is left out. States, observations and actions are left to the caller.
-
-    Args:
-      tree: written to.
-      edges: no edge twice. Shape `[M]`.
-      expansion: of these edges.
-
-    Returns:
-      The nodes. Shape `[M]`.
-
-    Raises:
-      ValueError: if a logit is not finite, naming its row.
-    """
-    parents, actions = np.divmod(edges, tree.num_actions)
-    nodes = tree.children[edges]
-    nodes = np.where(nodes == tree.sink, _next_rows(tree, parents // tree.num_nodes), nodes)
-    write_prior(tree, nodes, expansion.prior_logits)
-    tree.raw_values[nodes] = tree.node_values[nodes] = expansion.value
-    tree.node_visits[nodes] += 1.0
-    tree.children[edges] = nodes
-    tree.parent_edges[nodes] = edges
-    tree.rewards[parents, actions] = expansion.reward
-    tree.discounts[parents, actions] = expansion.discount
-    return nodes
+        trace.append(nodes)
+        edges = tree.best_edges.take(nodes)
+        np.copyto(last, edges, where=is_inner)
+    return last, np.array(trace, np.int64).reshape(-1, len(last))
 
 
 def back_up(tree: Tree, trace: np.ndarray, leaves: np.ndarray) -> np.ndarray:
@@ -63,72 +39,117 @@ def back_up(tree: Tree, trace: np.ndarray, leaves: np.ndarray) -> np.ndarray:
 
     Args:
       tree: written to.
-      trace: from `descend`.
-      leaves: nodes at the ends of the paths. Shape `[M]`.
+      trace: from `descend`, the nodes between root and leaf, then the sink.
+      leaves: nodes at the ends of the paths, in the order of `trace`, which is that of roots within that of
+        their simulations. Shape `[M]`.
 
     Returns:
-      The nodes below the roots whose statistics have changed.
+      The nodes between roots and leaves, none twice.
     """
-    parents, actions = np.divmod(trace, tree.num_actions)
-    rewards, discounts = tree.rewards[parents, actions], tree.discounts[parents, actions]
+    value = tree.rewards[leaves] + tree.discounts[leaves] * tree.node_values[leaves]
+    tree.q_values[leaves] = value
+    rewards, discounts = tree.rewards[trace], tree.discounts[trace]
     returns = np.empty(trace.shape)
-    value = tree.node_values[leaves]
     for depth in range(len(trace) - 1, -1, -1):
-        value = rewards[depth] + discounts[depth] * value
         returns[depth] = value
-    # Below the roots no node is on two paths.
-    below = parents[1:]
-    visits = tree.node_visits[below]
-    tree.node_values[below] = (tree.node_values[below] * visits + returns[1:]) / (visits + 1.0)
-    tree.node_visits[below] = visits + 1.0
-    roots = parents[0]
-    total = np.zeros(tree.num_roots)
-    count = np.bincount(roots // tree.num_nodes, minlength=tree.num_roots)
-    np.add.at(total, roots // tree.num_nodes, returns[0])
-    rows = tree.roots
-    visits = tree.node_visits[rows]
-    tree.node_values[rows] = (tree.node_values[rows] * visits + total) / (visits + count)
-    tree.node_visits[rows] = visits + count
-    # Edges: their children's new values.
-    children = tree.children[trace]
-    tree.child_values[parents, actions] = tree.node_values[children]
-    tree.edge_visits[parents, actions] += 1.0
-    _reset_sink(tree)
-    changed = np.concatenate([below.ravel(), leaves])
-    return changed[changed != tree.sink]
+        value = rewards[depth] + discounts[depth] * value
+    is_inner = trace != tree.sink
+    inner = trace[is_inner]
+    visits = tree.node_visits[inner]
+    means = (tree.node_values[inner] * visits + returns[is_inner]) / (visits + 1.0)
+    tree.node_values[inner] = means
+    tree.node_visits[inner] = visits + 1.0
+    tree.q_values[inner] = rewards[is_inner] + discounts[is_inner] * means
+    returns = value.reshape(-1, tree.num_roots)
+    visits = tree.node_visits[tree.roots]
+    tree.node_values[tree.roots] *= visits
+    tree.node_values[tree.roots] += returns.sum(axis=0)
+    visits += len(returns)  # a view: of the tree
+    tree.node_values[tree.roots] /= visits
+    return inner
 
 
-def complete(
-    tree: Tree, nodes: np.ndarray, value_scale: float, max_visit_init: float
+def choose_by_halving(
+    tree: Tree,
+    inner: np.ndarray,
+    noisy_logits: np.ndarray,
+    considered: np.ndarray,
+    width: int,
+    value_scale: float,
+    max_visit_init: float,
+) -> np.ndarray:
+    """Sets the best edges of nodes below the roots, and ranks those of the roots by sequential halving.
+
+    Args:
+      tree: written to.
+      inner: nodes that are to be left by the edge of the largest `visit_lag`. Shape `[L]`.
+      noisy_logits: of the roots, with Gumbel noise; `-inf` where an action must not be taken. Shape `[B, K]`.
+      considered: visits of the actions of the roots to rank. Shape `[B]`.
+      width: `W`, how many to return.
+      value_scale: see `scaled_values`.
+      max_visit_init: see `scaled_values`.
+
+    Returns:
+      The edges of the roots with the largest `noisy_logits + sigma(q)`, best first; all of them, `W = K`, in
+      their own order. Shape `[W, B]`.
+    """
+    num_ranked = tree.num_roots if width < tree.num_actions else 0
+    chosen = np.arange(tree.num_actions)[:, None]
+    nodes = np.concatenate([np.arange(num_ranked), inner])
+    if len(nodes) > 0:
+        roots, below = slice(0, num_ranked), slice(num_ranked, None)
+        edges = tree.edges(nodes)
+        _, scaled = _complete(tree, nodes, edges, value_scale, max_visit_init)
+        if len(inner) > 0:
+            tree.set_best(inner, visit_lag(edges.of(below), scaled[below]))
+        if num_ranked > 0:
+            scores = _halving_scores(edges.of(roots), noisy_logits, scaled[roots], considered)
+            chosen = np.argsort(-scores, axis=1, kind="stable").T[:width]
+    return chosen + np.arange(tree.num_roots) * tree.num_actions
+
+
+def improve_roots(
+    tree: Tree, noisy_logits: np.ndarray, value_scale: float, max_visit_init: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Concludes a search by sequential halving.
+
+    Args:
+      tree: the tree.
+      noisy_logits: see `choose_by_halving`. Shape `[B, K]`.
+      value_scale: see `scaled_values`.
+      max_visit_init: see `scaled_values`.
+
+    Returns:
+      The action of the largest `noisy_logits + sigma(q)` among the most visited `[B]`, the logarithm of
+      `softmax(logits + sigma(q))` and `completed_q_values` `[B, K]`.
+    """
+    edges = tree.edges(tree.roots)
+    completed, scaled = _complete(tree, tree.roots, edges, value_scale, max_visit_init)
+    scores = _halving_scores(edges, noisy_logits, scaled, edges.visits.max(axis=1))
+    improved = np.where(noisy_logits > -np.inf, edges.prior_logits + scaled, -np.inf)
+    return scores.argmax(axis=1), log_softmax(improved), completed
+
+
+def choose_by_puct(tree: Tree, nodes: np.ndarray, pb_c_init: float, pb_c_base: float) -> None:
+    """Sets the best edges of nodes to those of the largest `puct`."""
+    tree.set_best(nodes, puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base))
+
+
+def choose_by_prior(tree: Tree, nodes: np.ndarray) -> None:
+    """Sets the best edges of nodes to the most probable ones: what all scores come to without children."""
+    tree.set_best(nodes, tree.prior_logits[nodes])
+
+
+def _complete(
+    tree: Tree, nodes: Nodes, edges: Edges, value_scale: float, max_visit_init: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Returns `completed_q_values` and `scaled_values` of nodes. Shapes `[L, K]`."""
-    q_values = completed_q_values(tree, nodes)
-    scaled = scaled_values(tree, nodes, q_values, value_scale=value_scale, max_visit_init=max_visit_init)
-    return q_values, scaled
+    completed = completed_q_values(edges, tree.raw_values[nodes])
+    scaled = scaled_values(edges, completed, value_scale=value_scale, max_visit_init=max_visit_init)
+    return completed, scaled
 
 
-def choose_by_lag(tree: Tree, nodes: np.ndarray, value_scale: float, max_visit_init: float) -> np.ndarray:
-    """Returns the action of the largest `visit_lag` of each node. Shape `[L]`."""
-    _, scaled = complete(tree, nodes, value_scale, max_visit_init)
-    return visit_lag(tree, nodes, scaled).argmax(axis=1)
-
-
-def choose_by_puct(tree: Tree, nodes: np.ndarray, pb_c_init: float, pb_c_base: float) -> np.ndarray:
-    """Returns the action of the largest `puct` of each node. Shape `[L]`."""
-    return puct(tree, nodes, pb_c_init=pb_c_init, pb_c_base=pb_c_base).argmax(axis=1)
-
-
-def _next_rows(tree: Tree, roots: np.ndarray) -> np.ndarray:
-    """Returns a row for each simulation, in their order at each root, whether it is needed or not."""
-    order = np.argsort(roots, kind="stable")
-    rank = np.empty(len(roots), np.int64)
-    rank[order] = np.arange(len(roots)) - np.searchsorted(roots[order], roots[order])
-    rows = roots * tree.num_nodes + tree.num_simulations[roots] + 1 + rank
-    np.add.at(tree.num_simulations, roots, 1)
-    return rows
-
-
-def _reset_sink(tree: Tree) -> None:
-    sink = tree.sink
-    tree.node_visits[sink] = tree.node_values[sink] = 0.0
-    tree.edge_visits[sink] = tree.child_values[sink] = 0.0
+def _halving_scores(
+    edges: Edges, noisy_logits: np.ndarray, scaled: np.ndarray, considered: np.ndarray
+) -> np.ndarray:
+    is_candidate = (edges.visits == considered[:, None]) & (noisy_logits > -np.inf)
+    return np.where(is_candidate, np.maximum(LOWEST_SCORE, noisy_logits + scaled), -np.inf)

@@ -41,22 +41,20 @@ def regularized_search(
     Raises:
       ValueError: if a root has no valid action.
     """
-    roots, loops = tree.roots, find_kernels()
+    loops, roots = find_kernels(), np.arange(tree.num_roots)
     mask_logits(tree, invalid_actions)
-
-    def policy(nodes: np.ndarray) -> np.ndarray:
-        return regularized_policy(tree, nodes, exploration=exploration)
-
-    changed = np.empty(0, np.int64)
+    changed = roots
     for simulation in range(num_simulations):
-        if simulation > 0:
-            tree.best_edges[changed] = changed * tree.num_actions + _draw(policy(changed), generator)
-        edges = roots * tree.num_actions + _draw(policy(roots), generator)
-        changed = simulate(tree, model, edges, loops, max_depth)
-    probs = policy(roots)
+        policy = regularized_policy(tree, changed, exploration=exploration)
+        tree.best_edges[changed] = changed * tree.num_actions + _draw(policy, generator)
+        edges = tree.best_edges[tree.roots][None]
+        inner, leaves = simulate(tree, model, edges, simulation, loops, max_depth)
+        changed = np.sort(np.concatenate([roots, inner, leaves]))  # so that draws do not depend on the loops
+    probs = regularized_policy(tree, tree.roots, exploration=exploration)
     with np.errstate(divide="ignore"):
         log_probs = np.log(probs)
-    return TreeSearchResult(_draw(probs, generator), log_probs, completed_q_values(tree, roots), tree)
+    q_values = completed_q_values(tree.edges(tree.roots), tree.raw_values[tree.roots])
+    return TreeSearchResult(_draw(probs, generator), log_probs, q_values, tree)
 
 
 def _draw(probs: np.ndarray, generator: np.random.Generator) -> np.ndarray:

@@ -24,23 +24,23 @@ def draw_edge_transitions(
     Returns:
       The steps. Shapes `[B, T, ...]`.
     """
-    nodes = tree.roots[:, None] + np.arange(tree.num_nodes)
-    children = tree.children[nodes * tree.num_actions]
+    nodes = np.arange(tree.sink).reshape(tree.num_nodes, tree.num_roots).T
+    children = tree.children[nodes, 0]
     is_finite = np.isfinite(tree.observations).all(axis=1)
-    is_sound = (children != tree.sink) & tree.is_alive[nodes] & is_finite[nodes] & is_finite[children]
+    is_sound = (children != tree.sink) & tree.is_alive()[nodes] & is_finite[nodes] & is_finite[children]
     count = is_sound.sum(axis=1, keepdims=True)
     first = np.argsort(~is_sound, axis=1, kind="stable")
     drawn = (generator.random((tree.num_roots, num_transitions)) * count).astype(np.int64)
     node = np.take_along_axis(nodes, np.take_along_axis(first, drawn, axis=1), axis=1)
-    node[:, 0] = tree.roots
+    node[:, 0] = roots = np.arange(tree.num_roots)
     is_there = np.broadcast_to(count > 0, node.shape).copy()
     is_there[:, 0] = is_sound[:, 0]
-    node = np.where(is_there, node, tree.roots[:, None])
-    child = np.where(is_there, tree.children[node * tree.num_actions], node)
-    reward = np.where(is_there, tree.rewards[node, 0], fallback_value[:, None])
+    node = np.where(is_there, node, roots[:, None])
+    child = np.where(is_there, tree.children[node, 0], node)
+    reward = np.where(is_there, tree.rewards[child], fallback_value[:, None])
     return NStepTransitions(
         observation=tree.observations[node],
         reward=reward.astype(np.float32),
-        discount=np.where(is_there, tree.discounts[node, 0], 0.0).astype(np.float32),
+        discount=np.where(is_there, tree.discounts[child], 0.0).astype(np.float32),
         next_observation=tree.observations[child],
     )

@@ -36,13 +36,37 @@ class Expansion(NamedTuple):
     is_lost: np.ndarray | None = None
 
 
+class Edges(NamedTuple):
+    """What a tree knows about all edges of `L` nodes.
+
+    Attributes:
+      visits: shape `[L, K]`.
+      q_values: `reward + discount * value`; 0 where unvisited. Shape `[L, K]`.
+      prior_logits: see `Tree`. Shape `[L, K]`.
+    """
+
+    visits: np.ndarray
+    q_values: np.ndarray
+    prior_logits: np.ndarray
+
+    def of(self, part: slice) -> "Edges":
+        """Returns those of some of the nodes."""
+        return Edges(self.visits[part], self.q_values[part], self.prior_logits[part])
+
+
+Nodes = np.ndarray | slice
+"""Rows of a tree, by index. A slice takes views."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Tree:
     """Statistics of a search over `B` roots with up to `N` nodes each and `K` actions a node.
 
-    Node `i` of root `b` is row `b N + i`; its root is row `b N`. The edge of action `k` at a node is
-    `node K + k`. The last row, the *sink*, belongs to no root: whatever points nowhere points there, and so
-    do its own edges, with reward 0 and discount 1. That makes every gather and scatter valid without masks.
+    Node `i` of root `b` is row `i B + b`, so that the roots are the first rows, and what one pass of a search
+    adds is one block. The edge of action `k` at a node is `node K + k`. Whatever is known about an edge is
+    kept at the one node it leads to. The last row, the *sink*, belongs to no root: whatever points nowhere
+    points there, and so do its own edges, with reward 0, discount 1 and no visit. That makes every gather
+    valid without masks.
 
     The arrays are written to as the search goes on.
 
@@ -51,26 +75,22 @@ class Tree:
       num_nodes: `N`, rows of each root.
       num_actions: `K`.
       node_visits: simulations that passed through each node, the one that made it included. Shape `[R]`,
-        `R = B N + 1`.
+        `R = N B + 1`.
       raw_values: value that each node was expanded with. Shape `[R]`.
       node_values: mean return of the simulations through each node. Shape `[R]`.
-      parent_edges: edge that leads to each node; the sink's for roots. Shape `[R]`.
+      rewards: of the edge to each node. Shape `[R]`.
+      discounts: of that edge; 0 where it ended the episode. Shape `[R]`.
+      q_values: of that edge, `reward + discount * value`. Shape `[R]`.
+      parents: node that each node was reached from; the sink for roots. Shape `[R]`.
+      best_edges: edge that a simulation leaves each node by. Shape `[R]`.
       states: model states. Shape `[R, S]`.
       observations: of these states. Shape `[R, O]`.
       actions: candidate actions. Shape `[R, K, A]`.
-      children: node that each edge leads to; the sink where there is none yet. Shape `[R K]`.
+      children: node that each edge leads to; the sink where there is none yet. Shape `[R, K]`.
       prior_logits: of the actions at their node; very low where invalid, `-inf` where the node has fewer
         actions than the root. Shape `[R, K]`.
-      prior_probs: their softmax. Shape `[R, K]`.
-      edge_visits: visits of each edge. Shape `[R, K]`.
-      rewards: of each edge. Shape `[R, K]`.
-      discounts: of each edge; 0 where it ended the episode. Shape `[R, K]`.
-      child_values: `node_values` of the node each edge leads to. Shape `[R, K]`.
-      best_edges: edge that a simulation leaves each node by. Shape `[R]`.
-      is_alive: whether no edge to the node ended the episode. Shape `[R]`.
       worst_values: least `reward + discount value` of the sound edges of each root, or its own value. Shape
         `[B]`.
-      num_simulations: made so far from each root. Shape `[B]`.
     """
 
     num_roots: int
@@ -79,21 +99,17 @@ class Tree:
     node_visits: np.ndarray  # [R]
     raw_values: np.ndarray  # [R]
     node_values: np.ndarray  # [R]
-    parent_edges: np.ndarray  # [R]
+    rewards: np.ndarray  # [R]
+    discounts: np.ndarray  # [R]
+    q_values: np.ndarray  # [R]
+    parents: np.ndarray  # [R]
+    best_edges: np.ndarray  # [R]
     states: np.ndarray  # [R, S]
     observations: np.ndarray  # [R, O]
     actions: np.ndarray  # [R, K, A]
-    children: np.ndarray  # [R K]
+    children: np.ndarray  # [R, K]
     prior_logits: np.ndarray  # [R, K]
-    prior_probs: np.ndarray  # [R, K]
-    edge_visits: np.ndarray  # [R, K]
-    rewards: np.ndarray  # [R, K]
-    discounts: np.ndarray  # [R, K]
-    child_values: np.ndarray  # [R, K]
-    best_edges: np.ndarray  # [R]
-    is_alive: np.ndarray  # [R]
     worst_values: np.ndarray  # [B]
-    num_simulations: np.ndarray  # [B]
 
     @property
     def sink(self) -> int:
@@ -101,13 +117,30 @@ class Tree:
         return self.num_roots * self.num_nodes
 
     @property
-    def roots(self) -> np.ndarray:
-        """Rows of the roots. Shape `[B]`."""
-        return np.arange(self.num_roots) * self.num_nodes
+    def roots(self) -> slice:
+        """Rows of the roots, `B` of them."""
+        return slice(0, self.num_roots)
 
-    def q_values(self, nodes: np.ndarray) -> np.ndarray:
-        """Returns `reward + discount * value` of some nodes' edges; 0 where unvisited. Shape `[L, K]`."""
-        return self.rewards[nodes] + self.discounts[nodes] * self.child_values[nodes]
+    def edges(self, nodes: Nodes) -> Edges:
+        """Returns what is known about the edges of `L` nodes."""
+        # In Fortran's order: numpy reduces over the few actions much faster when nodes lie side by side.
+        children = np.asfortranarray(self.children[nodes])
+        prior_logits = np.asfortranarray(self.prior_logits[nodes])
+        return Edges(self.node_visits[children], self.q_values[children], prior_logits)
+
+    def set_best(self, nodes: np.ndarray, scores: np.ndarray) -> None:
+        """Lets simulations leave nodes by their actions of the largest scores. Shapes `[L]`, `[L, K]`."""
+        self.best_edges[nodes] = nodes * self.num_actions + scores.argmax(axis=1)
+
+    def is_alive(self) -> np.ndarray:
+        """Returns whether no edge from the root to each node ended the episode. Shape `[R]`."""
+        is_alive, ancestors = self.discounts > 0.0, self.parents
+        is_alive[self.roots] = True
+        # Each turn looks twice as far up, until every ancestor is the sink.
+        while (ancestors != self.sink).any():
+            is_alive &= is_alive[ancestors]
+            ancestors = ancestors[ancestors]
+        return is_alive
 
 
 def make_tree(
@@ -134,36 +167,33 @@ def make_tree(
     num_roots, num_actions, action_size = actions.shape
     check_shape("prior_logits", prior_logits, (num_roots, num_actions))
     check_shape("value", value, (num_roots,))
-    num_nodes = num_simulations + 1
-    rows = num_roots * num_nodes + 1
-    sink = rows - 1
-    # One block each, zeroed at once: making a tree is a good part of a short search.
-    per_node = np.zeros((3, rows))
-    per_edge = np.zeros((6, rows, num_actions))
-    per_edge[1, sink] = 1.0 / num_actions
-    per_edge[4, sink] = 1.0
+    sink = num_roots * (num_simulations + 1)
+    rows = sink + 1
+    # Making a tree is a good part of a short search: what is written before it is read is left unset.
+    node_visits, raw_values, node_values, rewards, discounts, q_values = np.zeros((6, rows))
+    parents, best_edges = np.empty((2, rows), np.int64)
+    children = np.empty((rows, num_actions), np.int64)
+    parents.fill(sink)
+    children.fill(sink)
+    best_edges[sink], discounts[sink] = sink * num_actions, 1.0
     tree = Tree(
         num_roots=num_roots,
-        num_nodes=num_nodes,
+        num_nodes=num_simulations + 1,
         num_actions=num_actions,
-        node_visits=per_node[0],
-        raw_values=per_node[1],
-        node_values=per_node[2],
-        parent_edges=np.full(rows, sink * num_actions),
+        node_visits=node_visits,
+        raw_values=raw_values,
+        node_values=node_values,
+        rewards=rewards,
+        discounts=discounts,
+        q_values=q_values,
+        parents=parents,
+        best_edges=best_edges,
         states=np.empty((rows, *state.shape[1:]), state.dtype),
         observations=np.zeros((rows, observation.shape[1]), np.float32),
         actions=np.empty((rows, num_actions, action_size), actions.dtype),
-        children=np.full(rows * num_actions, sink),
-        prior_logits=per_edge[0],
-        prior_probs=per_edge[1],
-        edge_visits=per_edge[2],
-        rewards=per_edge[3],
-        discounts=per_edge[4],
-        child_values=per_edge[5],
-        best_edges=np.full(rows, sink * num_actions),
-        is_alive=np.ones(rows, bool),
+        children=children,
+        prior_logits=np.empty((rows, num_actions)),
         worst_values=np.array(value, np.float64),
-        num_simulations=np.zeros(num_roots, np.int64),
     )
     roots = tree.roots
     tree.states[roots], tree.observations[roots], tree.actions[roots] = state, observation, actions
@@ -173,10 +203,8 @@ def make_tree(
     return tree
 
 
-def write_prior(tree: Tree, nodes: np.ndarray, prior_logits: np.ndarray) -> None:
-    """Sets the prior of the first `k` actions of some nodes; the others are never taken.
-
-    Shapes `[L]`, `[L, k]`.
+def write_prior(tree: Tree, nodes: Nodes, prior_logits: np.ndarray) -> None:
+    """Sets the prior of the first `k` actions of some nodes; the others are never taken. Shape `[L, k]`.
 
     Raises:
       ValueError: if a logit is not finite, naming its row.
@@ -184,10 +212,8 @@ def write_prior(tree: Tree, nodes: np.ndarray, prior_logits: np.ndarray) -> None
     check_logits(prior_logits)
     count = prior_logits.shape[1]
     tree.prior_logits[nodes, :count] = prior_logits
-    tree.prior_logits[nodes, count:] = -np.inf
-    weights = np.exp(prior_logits - prior_logits.max(axis=1, keepdims=True))
-    tree.prior_probs[nodes, :count] = weights / weights.sum(axis=1, keepdims=True)
-    tree.prior_probs[nodes, count:] = 0.0
+    if count < tree.num_actions:
+        tree.prior_logits[nodes, count:] = -np.inf
 
 
 def check_logits(prior_logits: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from actors.search.tree.tree import Tree
+from actors.search.tree.tree import LOWEST_LOGIT, Tree
 from distill_rl.checks import check_positive
 
 
@@ -37,6 +37,6 @@ class Widening:
     def restrict(self, tree: Tree, nodes: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Returns the scores with `-inf` for actions that are not offered yet. Shapes `[L]`, `[L, K]`."""
         count = np.ceil(self.coefficient * tree.node_visits[nodes] ** self.exponent)
-        is_valid = tree.prior_probs[nodes] > 0.0
+        is_valid = tree.prior_logits[nodes] > LOWEST_LOGIT
         is_offered = is_valid & (is_valid.cumsum(axis=1) <= count[:, None])
         return np.where(is_offered, scores, -np.inf)

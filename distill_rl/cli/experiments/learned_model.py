@@ -50,8 +50,8 @@ class _Task(NamedTuple):
 
 
 _TASKS = {
-    "cartpole-swingup": _Task("cartpole_swingup", "cartpole_swingup_latent", 8_000),
-    "cheetah-run": _Task("cheetah_run", "cheetah_run_latent", 20_000),
+    "cartpole-swingup": _Task("cartpole_swingup", "cartpole_swingup_latent", 12_000),
+    "cheetah-run": _Task("cheetah_run", "cheetah_run_latent", 24_000),
 }
 _SEARCHED = {"simulator": "#1f6fd6", "learned model": "#d9730d"}
 
@@ -67,7 +67,7 @@ class _Scale:
 
 
 _SCALES = {
-    "tiny": _Scale(1, 0.004, 1, {"student": 1, "search": 1}),
+    "tiny": _Scale(1, 0.003, 1, {"student": 1, "search": 1}),
     "small": _Scale(3, 1.0, 8, {"student": 4, "search": 1}),
     "full": _Scale(5, 5.0, 20, {"student": 10, "search": 4}),
 }

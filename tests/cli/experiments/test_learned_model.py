@@ -19,10 +19,10 @@ def test_learned_model_tiny(tmp_path):
     assert measured == {(preset, policy, 10) for preset in presets for policy in ("student", "search")}
     for preset, policy, _ in measured:
         own = [row for row in rows if (row["preset"], row["policy"]) == (preset, policy)]
-        assert [row["env_steps"] for row in own] == ([0, 32] if "cartpole" in preset else [0, 80])
+        assert [row["env_steps"] for row in own] == ([0, 40] if "cartpole" in preset else [0, 72])
         # Two candidates at least, over one step of the model or as many control steps as one action takes.
         assert own[-1]["searched_steps"] >= 2 * own[-1]["env_steps"] * (1 if "latent" in preset else 20)
-    assert "| cheetah-run | learned model | 1 | 80 |" in (tmp_path / "table.md").read_text()
+    assert "| cheetah-run | learned model | 1 | 72 |" in (tmp_path / "table.md").read_text()
     assert (tmp_path / "learned_model.png").read_bytes().startswith(b"\x89PNG")
     lines = []
     reproduce("learned_model", "tiny", tmp_path, lines.append)

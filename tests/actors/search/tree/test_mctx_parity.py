@@ -15,6 +15,11 @@ def _golden(case):
     return np.load(FOLDER / f"{case.name}.npz")
 
 
+def _nodes(tree):
+    """Rows of the nodes of each root, in the order they were made. Shape `[B, N]`."""
+    return np.arange(tree.sink).reshape(tree.num_nodes, tree.num_roots).T
+
+
 def _search(case, schedule="sequential"):
     model, roots = case.model, case.roots
     tree = make_tree(
@@ -40,20 +45,19 @@ def _search(case, schedule="sequential"):
 def test_every_node_is_that_of_mctx(case):
     """Ids, visits and values of all nodes and edges, weights and the action, in mctx's own order."""
     golden, found = _golden(case), _search(case)
-    tree = found.tree
-    shape = (tree.num_roots, tree.num_nodes, tree.num_actions)
-    np.testing.assert_array_equal(tree.node_visits[:-1].reshape(shape[:2]), golden["node_visits"])
-    np.testing.assert_array_equal(tree.edge_visits[:-1].reshape(shape), golden["children_visits"])
-    children = tree.children[: -tree.num_actions].reshape(shape)
-    ids = np.where(children == tree.sink, -1, children - tree.roots[:, None, None])
+    tree, nodes = found.tree, _nodes(found.tree)
+    np.testing.assert_array_equal(tree.node_visits[nodes], golden["node_visits"])
+    children = tree.children[nodes]
+    np.testing.assert_array_equal(tree.node_visits[children], golden["children_visits"])
+    ids = np.where(children == tree.sink, -1, children // tree.num_roots)
     np.testing.assert_array_equal(ids, golden["children_index"])
     is_used = golden["node_visits"] > 0
-    values = tree.node_values[:-1].reshape(shape[:2])
-    np.testing.assert_allclose(values[is_used], golden["node_values"][is_used], rtol=1e-4, atol=1e-5)
-    is_visited = golden["children_visits"] > 0
-    values = tree.child_values[:-1].reshape(shape)
     np.testing.assert_allclose(
-        values[is_visited], golden["children_values"][is_visited], rtol=1e-4, atol=1e-5
+        tree.node_values[nodes][is_used], golden["node_values"][is_used], rtol=1e-4, atol=1e-5
+    )
+    is_visited = golden["children_visits"] > 0
+    np.testing.assert_allclose(
+        tree.node_values[children][is_visited], golden["children_values"][is_visited], rtol=1e-4, atol=1e-5
     )
     np.testing.assert_allclose(np.exp(found.log_weights), golden["action_weights"], atol=1e-6)
     if case.search == "gumbel":  # mctx draws MuZero's action from the weights
@@ -64,8 +68,8 @@ def test_every_node_is_that_of_mctx(case):
 def test_exact_schedule_has_the_roots_of_mctx(case):
     """Only the order of nodes differs: visits and weights of the roots are the same."""
     golden, found = _golden(case), _search(case, "exact")
-    roots = found.tree.roots
-    np.testing.assert_array_equal(found.tree.edge_visits[roots], golden["children_visits"][:, 0])
+    visits = found.tree.edges(found.tree.roots).visits
+    np.testing.assert_array_equal(visits, golden["children_visits"][:, 0])
     np.testing.assert_allclose(np.exp(found.log_weights), golden["action_weights"], atol=1e-6)
     np.testing.assert_array_equal(found.action, golden["action"])
 

@@ -64,11 +64,12 @@ def test_a_lost_step_is_worth_the_worst_of_its_own_root():
     actions = np.tile(np.array([[[1.0], [0.2]]]), (2, 1, 1))
     tree = make_tree(state, state.astype(np.float32), actions, np.zeros((2, 2)), state[:, 0], 2)
     gumbel_muzero(tree, _model(num_actions=2), np.zeros((2, 2)), num_simulations=2)
-    first, second = tree.roots
+    first, second = tree.edges(tree.roots).q_values
     # At 2.5 the first action diverges; the other is worth 2.7 + 0.9 * 2.7, the root 2.5.
-    np.testing.assert_allclose(tree.q_values(np.array([first]))[0], [2.5, 2.7 * 1.9], rtol=1e-6)
-    np.testing.assert_allclose(tree.q_values(np.array([second]))[0], [-1.0 * 1.9, -1.8 * 1.9], rtol=1e-6)
-    assert tree.discounts[first, 0] == 0.0 and not tree.is_alive[tree.children[first * 2]]
+    np.testing.assert_allclose(first, [2.5, 2.7 * 1.9], rtol=1e-6)
+    np.testing.assert_allclose(second, [-1.0 * 1.9, -1.8 * 1.9], rtol=1e-6)
+    lost = tree.children[0, 0]
+    assert tree.discounts[lost] == 0.0 and not tree.is_alive()[lost]
 
 
 def test_search_goes_uphill():

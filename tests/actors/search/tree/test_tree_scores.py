@@ -152,7 +152,7 @@ def test_regularised_search_draws_from_its_policy():
     found = regularized_search(
         model.roots(logits, 1_000), model, np.random.default_rng(0), num_simulations=1_000
     )
-    share = found.tree.edge_visits[0] / 1_000
+    share = found.tree.edges(found.tree.roots).visits[0] / 1_000
     np.testing.assert_allclose(share, [0.6, 0.3, 0.1], atol=0.05)
     np.testing.assert_allclose(np.exp(found.log_weights[0]), [0.6, 0.3, 0.1], atol=1e-6)
 
@@ -172,7 +172,7 @@ def test_widening_offers_more_with_visits():
             num_simulations,
         )
         muzero(tree, model, num_simulations=num_simulations, widening=widening)
-        used = (tree.edge_visits[:-1] > 0).cumsum(axis=1).argmax(axis=1) + 1
+        used = (tree.children[:-1] != tree.sink).cumsum(axis=1).argmax(axis=1) + 1
         visited = tree.node_visits[:-1] > 1
         allowed = np.ceil(np.sqrt(tree.node_visits[:-1]))
         assert (used[visited] <= allowed[visited]).all()
@@ -199,9 +199,9 @@ def test_fewer_candidates_below_the_root():
             30,
         )
         search(tree, Narrow(), 30)
-        below = np.setdiff1d(np.arange(len(tree.node_visits) - 1), tree.roots)
-        assert tree.edge_visits[below, 2:].sum() == 0.0, name
-        assert tree.edge_visits[below, :2].sum() > 0.0, name
+        is_taken = tree.children[tree.num_roots : -1] != tree.sink
+        assert not is_taken[:, 2:].any(), name
+        assert is_taken[:, :2].any(), name
 
 
 @pytest.mark.parametrize("kernels", [numpy_kernels, find_kernels()], ids=["numpy", "found"])
@@ -232,10 +232,9 @@ def test_actions_that_a_node_does_not_have_change_nothing(kernels):
         trees.append(tree)
     for root in range(6):
         for simulation in range(1, 41):
-            rows = [tree.roots[root] + simulation for tree in trees]
-            assert trees[0].node_visits[rows[0]] == trees[1].node_visits[rows[1]]
-            visits = [tree.edge_visits[row] for tree, row in zip(trees, rows, strict=True)]
-            np.testing.assert_array_equal(visits[0], visits[1][:3])
+            row = simulation * 6 + root
+            assert trees[0].node_visits[row] == trees[1].node_visits[row]
+            np.testing.assert_array_equal(trees[0].children[row], trees[1].children[row, :3])
 
 
 def test_widening_counts_valid_actions_only():
@@ -244,7 +243,8 @@ def test_widening_counts_valid_actions_only():
     invalid = np.array([[True, False, False]])
     tree = model.roots(np.zeros((1, 3)), 9)
     muzero(tree, model, invalid_actions=invalid, num_simulations=9, widening=Widening(1.0, 0.5))
-    assert tree.edge_visits[0, 0] == 0.0 and tree.edge_visits[0].sum() == 9.0
+    visits = tree.edges(tree.roots).visits[0]
+    assert visits[0] == 0.0 and visits.sum() == 9.0
 
 
 def test_logits_that_are_not_finite_are_refused():

@@ -6,7 +6,7 @@ from actors.search.tree import numpy_kernels
 from actors.search.tree.gumbel_muzero import gumbel_muzero
 from actors.search.tree.kernels import find_kernels
 from actors.search.tree.muzero import add_dirichlet_noise, muzero
-from actors.search.tree.schedule import considered_visits
+from actors.search.tree.schedule import considered_visits, halving_plan
 from actors.search.tree.tree import make_tree
 
 # Where numba is not installed, both are numpy's.
@@ -34,14 +34,14 @@ def _assert_same(tree, row, slow):
     np.testing.assert_allclose(tree.node_values[row], slow.value, rtol=1e-12)
     np.testing.assert_allclose(tree.raw_values[row], slow.raw, rtol=1e-12)
     for a in range(tree.num_actions):
-        child = tree.children[row * tree.num_actions + a]
+        child = tree.children[row, a]
         assert (child != tree.sink) == (a in slow.children)
         if a in slow.children:
             node, reward, discount, visits = slow.children[a]
-            assert tree.edge_visits[row, a] == visits
-            assert (tree.rewards[row, a], tree.discounts[row, a]) == (reward, discount)
-            np.testing.assert_allclose(tree.child_values[row, a], node.value, rtol=1e-12)
-            assert tree.parent_edges[child] == row * tree.num_actions + a
+            assert tree.node_visits[child] == visits
+            assert (tree.rewards[child], tree.discounts[child]) == (reward, discount)
+            np.testing.assert_allclose(tree.q_values[child], reward + discount * node.value, rtol=1e-12)
+            assert tree.parents[child] == row
             _assert_same(tree, child, node)
 
 
@@ -78,7 +78,7 @@ def test_gumbel_search_is_the_plain_one_at_every_node(
         slow, action, weights = slow_gumbel(
             model, state, gumbel[b], invalid[b], num_simulations, max_considered, max_depth
         )
-        _assert_same(tree, tree.roots[b], slow)
+        _assert_same(tree, b, slow)
         assert found.action[b] == action
         np.testing.assert_allclose(np.exp(found.log_weights[b]), weights, atol=1e-12)
 
@@ -102,7 +102,7 @@ def test_puct_search_is_the_plain_one_at_every_node(kernels, num_simulations, ma
     )
     for b, state in enumerate(states):
         slow, action, weights = slow_muzero(model, state, invalid[b], num_simulations, max_depth)
-        _assert_same(tree, tree.roots[b], slow)
+        _assert_same(tree, b, slow)
         assert found.action[b] == action
         np.testing.assert_allclose(np.exp(found.log_weights[b]), weights, atol=1e-12)
 
@@ -127,6 +127,26 @@ def test_schedule_spends_the_budget_by_halving(num_considered, num_simulations):
     found = considered_visits(num_considered, num_simulations)
     assert list(found) == slow_considered(num_considered, num_simulations)
     assert len(found) == num_simulations and found[0] == 0
+
+
+def test_plans_go_on_together_until_one_of_them_changes():
+    """Each has the schedule of its number of candidates, and a pass ends where any of them counts on."""
+    plan, ends = halving_plan((2, 3), 6)
+    for column, count in enumerate((2, 3)):
+        assert tuple(plan[:, column]) == considered_visits(count, 6)
+    changes = [t for t in range(1, 6) if (plan[t] != plan[t - 1]).any()]
+    assert ends == tuple(min(t for t in [*changes, 6] if t > start) for start in range(6))
+
+
+def test_is_alive_below_terminations():
+    """No node is, of which an ancestor or itself ended the episode."""
+    model = TableModel()
+    tree = _tree(model, _roots(model), 40)
+    gumbel_muzero(tree, model, np.zeros((7, 5)), num_simulations=40)
+    is_alive = tree.is_alive()
+    for node in range(tree.num_roots, tree.sink):
+        assert is_alive[node] == (is_alive[tree.parents[node]] and tree.discounts[node] > 0.0)
+    assert is_alive[tree.roots].all() and not is_alive.all()
 
 
 def test_roots_do_not_disturb_each_other():
@@ -175,7 +195,7 @@ def test_compiled_loops_have_the_results_of_numpys(schedule):
         )
         for kernels in (numpy_kernels, find_kernels())
     )
-    for name in ("node_visits", "edge_visits", "children", "parent_edges"):
+    for name in ("node_visits", "children", "parents"):
         np.testing.assert_array_equal(getattr(plain.tree, name)[:-1], getattr(compiled.tree, name)[:-1])
     np.testing.assert_allclose(plain.log_weights, compiled.log_weights, rtol=1e-10)
     np.testing.assert_array_equal(plain.action, compiled.action)
