@@ -73,7 +73,7 @@ class _Scale:
 
 _SCALES = {
     "tiny": _Scale(("pendulum-swingup", "reacher-easy"), (8,), 12, 1),
-    "small": _Scale(tuple(_TASKS), (8, 16, 32), 1_000, 1),
+    "small": _Scale(tuple(_TASKS), (8, 16, 32), 250, 1),
     "full": _Scale(tuple(_TASKS), (16, 32, 128), 1_000, 3),
 }
 
