@@ -31,23 +31,18 @@ _IDLE_TIMEOUT_SEC = 120.0
 class DistillContender:
     """`Distill` as a preset has it; evaluates the student and the search."""
 
-    def __init__(self, sections: dict[str, Any], settings: Mapping[str, Any], action_repeat: int):
+    def __init__(self, sections: dict[str, Any]):
         """Starts actors and learner.
 
         Args:
-          sections: of the preset; written to.
-          settings: changes to them, by `section.key`.
-          action_repeat: of the environment, for the count of simulator steps.
+          sections: of the configuration, with an action repeat.
         """
-        for name, value in settings.items():
-            section, _, key = name.partition(".")
-            sections.setdefault(section, {})[key] = value
         config, _ = build_config(sections)
         algorithm = config.build_algo()
         assert isinstance(algorithm, Distill)
         _await_runners(algorithm)
         self._algorithm = algorithm
-        self._action_repeat = action_repeat
+        self._action_repeat = sections["environment"]["env_config"]["action_repeat"]
         self._config = config
         self.policies: Mapping[str, EvaluateFn] = {
             "student": self._evaluate_student,
@@ -142,13 +137,27 @@ class RllibContender:
         return evaluate_policy(mode_policy(self._algorithm), envs, num_episodes, seed)
 
 
+def preset_sections(preset: str, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns the sections of a preset with changes.
+
+    Args:
+      preset: its name.
+      settings: values by `section.key`.
+    """
+    sections = load_preset(preset)
+    for name, value in settings.items():
+        section, _, key = name.partition(".")
+        sections.setdefault(section, {})[key] = value
+    return sections
+
+
 def _distill(spec: CurveSpec) -> DistillContender:
     own = {
         "environment.env": spec.env,
         "environment.env_config": {"action_repeat": spec.action_repeat},
         "debugging.seed": spec.seed,
     }
-    return DistillContender(load_preset(_PRESET), {**own, **spec.settings}, spec.action_repeat)
+    return DistillContender(preset_sections(_PRESET, {**own, **spec.settings}))
 
 
 CONTENDERS: dict[str, Callable[[CurveSpec], Contender]] = {

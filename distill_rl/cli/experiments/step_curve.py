@@ -23,11 +23,10 @@ import torch
 
 from distill_rl.checks import check_positive
 from distill_rl.cli.experiments.base import Row
-from distill_rl.cli.experiments.contenders import DistillContender
+from distill_rl.cli.experiments.contenders import DistillContender, preset_sections
 from distill_rl.cli.experiments.curves import EVALUATION_SEED
 from distill_rl.cli.experiments.jobs import save_result
 from distill_rl.cli.machine import describe_machine
-from distill_rl.cli.presets import load_preset
 from distill_rl.cli.ray_session import ray_session
 from distill_rl.envs import make_env
 
@@ -81,12 +80,11 @@ def record_step_curve(spec: StepCurveSpec) -> list[Row]:
         "reporting.min_time_s_per_iteration": 0,
         "reporting.min_sample_timesteps_per_iteration": spec.evaluation_env_steps,
     }
-    settings = {**_ONE_PROCESS, **own, **spec.settings}
-    sections = load_preset(spec.preset)
+    sections = preset_sections(spec.preset, {**_ONE_PROCESS, **own, **spec.settings})
     environment = sections["environment"]
     action_repeat = environment["env_config"]["action_repeat"]
     with ray_session():
-        contender = DistillContender(sections, settings, action_repeat)
+        contender = DistillContender(sections)
         envs = [
             make_env(environment["env"], action_repeat=action_repeat)
             for _ in range(max(spec.num_episodes.values()))
