@@ -13,14 +13,7 @@ from measuring import parse_arguments, report
 
 from distill_rl.cli.experiments.laboratory import LossSpec, run_loss
 from distill_rl.cli.experiments.table1 import table1_specs
-
-_MEASURES = {
-    "log_prob_mse": "LogP MSE",
-    "log_prob_mae_difference": "LogP MAE difference",
-    "score_mae": "score MAE",
-    "fresh_log_prob_mse": "LogP MSE, fresh actions",
-    "kl": "KL(p*, model)",
-}
+from distill_rl.cli.experiments.table1_tables import LIKELIHOOD_COLUMNS
 
 
 def main() -> None:
@@ -50,7 +43,7 @@ def main() -> None:
             ),
             lambda share: None,
         )
-    columns = {"method": "loss", "update": "updates"} | _MEASURES
+    columns = {"method": "loss", "update": "updates"} | LIKELIHOOD_COLUMNS
     report(_means(rows), columns, arguments.json, "mean and standard deviation over instances and seeds")
 
 
@@ -58,7 +51,7 @@ def _means(rows: list[dict]) -> list[dict]:
     means = []
     for method, update in dict.fromkeys((row["method"], row["update"]) for row in rows):
         own = [row for row in rows if (row["method"], row["update"]) == (method, update)]
-        values = {name: [row[name] for row in own] for name in _MEASURES}
+        values = {name: [row[name] for row in own] for name in LIKELIHOOD_COLUMNS}
         cells = {name: f"{np.mean(column):.3g} ± {np.std(column):.2g}" for name, column in values.items()}
         means.append({"method": method, "update": update, **cells, "values": values})
     return means

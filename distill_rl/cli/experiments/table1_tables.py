@@ -6,13 +6,14 @@ import numpy as np
 
 from distill_rl.cli.experiments.base import Rows
 
-_LIKELIHOOD_COLUMNS = {
+LIKELIHOOD_COLUMNS = {
     "log_prob_mse": "LogP MSE",
     "log_prob_mae_difference": "LogP MAE difference",
     "score_mae": "score MAE",
     "fresh_log_prob_mse": "LogP MSE, fresh actions",
     "kl": "KL(p*, model)",
 }
+"""What log-densities are judged by: heading of each column."""
 _PAPER_RATIOS = {"log_prob_mse": 0.874, "log_prob_mae_difference": 0.043, "score_mae": 0.740}
 """Importance over original, as published."""
 
@@ -38,7 +39,7 @@ def write_tables(rows: Rows) -> str:
         own = [row for row in ends if row["data"] == data]
         denoisers = [row for row in own if "kl" in row]
         parts.append(
-            f"## {title}: log-densities of denoisers\n\n{_rows_table(denoisers, _LIKELIHOOD_COLUMNS)}"
+            f"## {title}: log-densities of denoisers\n\n{_rows_table(denoisers, LIKELIHOOD_COLUMNS)}"
         )
         if data == "fixed":
             parts.append(_ratios(denoisers))
@@ -95,7 +96,7 @@ def _ratios(rows: Rows) -> str:
     parts = []
     for column, of_paper in _PAPER_RATIOS.items():
         ratio = _values(rows, "importance", column).mean() / _values(rows, "original", column).mean()
-        parts.append(f"{_LIKELIHOOD_COLUMNS[column]} {ratio:.3f} (paper {of_paper})")
+        parts.append(f"{LIKELIHOOD_COLUMNS[column]} {ratio:.3f} (paper {of_paper})")
     return f"Importance over original: {', '.join(parts)}."
 
 
