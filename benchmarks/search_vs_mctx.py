@@ -26,6 +26,7 @@ from actors.search.tree.gumbel_muzero import gumbel_muzero
 from actors.search.tree.kernels import Kernels
 from actors.search.tree.muzero import add_dirichlet_noise, muzero
 from actors.search.tree.tree import Expansion, Tree, make_tree, write_prior
+from distill_rl.cli.machine import keep_to_cores
 
 _NUM_STATES, _NUM_ACTIONS, _DISCOUNT = 4_096, 16, 0.97
 _KERNELS = {"numpy": numpy_kernels, "numba": numba_kernels}
@@ -88,6 +89,8 @@ def main() -> None:
     arguments = parse_arguments(
         __doc__, num_roots=(1, 16, 64, 256), num_simulations=(16, 50, 100), num_repeats=7, min_sec=0.3
     )
+    # XLA would spend cpu-seconds in a second thread, whatever its flags say.
+    keep_to_cores(1)
     rows = []
     for num_simulations in arguments.num_simulations:
         for num_roots in arguments.num_roots:
