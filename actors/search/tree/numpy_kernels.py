@@ -21,16 +21,16 @@ def descend(tree: Tree, root_edges: np.ndarray, max_depth: int | None) -> tuple[
     Returns:
       The last edge of each path `[M]`, and what `back_up` needs.
     """
-    children, trace = tree.children.reshape(-1), list[np.ndarray]()
-    edges, last = root_edges, root_edges.copy()
-    while max_depth is None or len(trace) + 1 < max_depth:
-        nodes = children.take(edges)
-        is_inner = nodes != tree.sink
-        if not is_inner.any():
+    children, trace, path = tree.children.reshape(-1), list[np.ndarray](), [root_edges]
+    while max_depth is None or len(path) < max_depth:
+        nodes = children.take(path[-1])
+        if nodes.min() == tree.sink:
             break
         trace.append(nodes)
-        edges = tree.best_edges.take(nodes)
-        np.copyto(last, edges, where=is_inner)
+        path.append(tree.best_edges.take(nodes))
+    # Children lie behind their parents, the sink behind all: the last edge is the largest of a real node.
+    edges = np.array(path)
+    last = np.maximum.reduce(edges, axis=0, where=edges < tree.sink * tree.num_actions, initial=0)
     return last, np.array(trace, np.int64).reshape(-1, len(last))
 
 

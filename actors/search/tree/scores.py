@@ -59,9 +59,11 @@ def scaled_values(
     Returns:
       Shape `[L, K]`.
     """
+    least, largest = completed, completed
     is_offered = edges.prior_logits > -np.inf
-    low = np.where(is_offered, completed, np.inf).min(axis=1, keepdims=True)
-    high = np.where(is_offered, completed, -np.inf).max(axis=1, keepdims=True)
+    if not is_offered.all():
+        least, largest = np.where(is_offered, completed, np.inf), np.where(is_offered, completed, -np.inf)
+    low, high = least.min(axis=1, keepdims=True), largest.max(axis=1, keepdims=True)
     most_visits = edges.visits.max(axis=1, keepdims=True)
     scale = (max_visit_init + most_visits) * value_scale / np.maximum(high - low, SMALLEST_RANGE)
     return np.asarray(scale * (completed - low))
