@@ -42,7 +42,8 @@ def find_operator(name: str) -> type[ImprovementOperator]:
       name: one of `OPERATORS`, or the dotted path of a subclass of `ImprovementOperator`.
 
     Raises:
-      ValueError: if there is none of that name, naming the nearest, or it is no such class.
+      ValueError: if there is none of that name, naming the nearest, its module cannot be imported, or it is
+        no such class.
     """
     if "." not in name:
         check_choice("operator", name, OPERATORS)
@@ -50,10 +51,17 @@ def find_operator(name: str) -> type[ImprovementOperator]:
     module_name, _, class_name = name.rpartition(".")
     try:
         found = getattr(importlib.import_module(module_name), class_name)
-    except (ImportError, AttributeError) as error:
-        raise ValueError(f"`operator` must be the path of a class, got {name!r}: {error}") from error
+    except Exception as error:  # whatever a user's module raises as it is imported
+        raise ValueError(
+            f"`operator` must be the path of a class, got {name!r}: {type(error).__name__}: {error}"
+        ) from error
     if not (isinstance(found, type) and issubclass(found, ImprovementOperator)):
         raise ValueError(f"`operator` must be a subclass of ImprovementOperator, got {name!r}: {found!r}")
+    config_type = found.config_type
+    if not (isinstance(config_type, type) and issubclass(config_type, OperatorConfig)):
+        raise ValueError(
+            f"`config_type` of operator {name!r} must be a subclass of OperatorConfig, got {config_type!r}"
+        )
     return found
 
 
@@ -77,8 +85,15 @@ def make_operator(
         simulator = make_simulator(env, num_threads=choice.num_simulator_threads)
     elif simulator is None:
         simulator = NoSimulator(env)
-    operator = operator_type(simulator, config)
-    return operator if choice.operator in OPERATORS else _Checked(choice.operator, operator)
+    if choice.operator in OPERATORS:
+        return operator_type(simulator, config)
+    try:
+        return _Checked(choice.operator, operator_type(simulator, config))
+    except (TypeError, AttributeError) as error:
+        raise ValueError(
+            f"operator {choice.operator!r} must be built from (simulator, config) and hand both to "
+            f"`super().__init__`: {error}"
+        ) from error
 
 
 class _Checked(ImprovementOperator):
@@ -88,6 +103,7 @@ class _Checked(ImprovementOperator):
         super().__init__(operator.simulator, operator.config)
         self._name = name
         self._operator = operator
+        self._num_candidates: int | None = None
 
     def improve(
         self,
@@ -105,15 +121,22 @@ class _Checked(ImprovementOperator):
         found = self._operator.improve(observation, state, policy, generator, policy_version)
         self.last_search = self._operator.last_search
         try:
-            _check(found, observation, self.simulator.action_size)
+            _check(found, observation, policy_version, self.simulator.action_size)
+            self._check_count(found.actions.shape[1])
         except ValueError as error:
             raise ValueError(
                 f"operator {self._name!r} returned a malformed reference set: {error}"
             ) from error
         return found
 
+    def _check_count(self, count: int) -> None:
+        """Raises a `ValueError` if there are not as many candidates as before: replays hold one size."""
+        if self._num_candidates not in (None, count):
+            raise ValueError(f"expected {self._num_candidates} candidates a state as before, got {count}")
+        self._num_candidates = count
 
-def _check(found: ReferenceSet, observation: np.ndarray, action_size: int) -> None:
+
+def _check(found: ReferenceSet, observation: np.ndarray, policy_version: int, action_size: int) -> None:
     """Raises a `ValueError` unless the set is one of these states; NaN values are for the caller."""
     if not isinstance(found, ReferenceSet):
         raise ValueError(f"expected a ReferenceSet, got {type(found).__name__}")
@@ -122,7 +145,11 @@ def _check(found: ReferenceSet, observation: np.ndarray, action_size: int) -> No
             raise ValueError(
                 f"expected `{name}` of {len(observation)} states, got {getattr(array, 'shape', array)!r}"
             )
-    if found.actions.shape[-1] != action_size:
+    if found.policy_version != policy_version:
+        raise ValueError(f"expected `policy_version` {policy_version}, got {found.policy_version}")
+    if not np.array_equal(found.observation, observation, equal_nan=True):
+        raise ValueError("expected `observation` to be that of the states that were asked for")
+    if found.actions.ndim != 3 or found.actions.shape[-1] != action_size:
         raise ValueError(
             f"expected {action_size} action dimensions, got `actions` of shape {list(found.actions.shape)}"
         )

@@ -138,7 +138,8 @@ class TreeOperator(ImprovementOperator):
           policy_version: version of `policy`, stamped on the result.
 
         Returns:
-          A reference set in the mass convention; NaN values mark states all of whose candidates diverged.
+          A reference set in the mass convention; NaN values mark states all of whose candidates diverged, or
+          that the policy has no finite value of.
 
         Raises:
           ValueError: if the shapes disagree.
@@ -156,10 +157,12 @@ class TreeOperator(ImprovementOperator):
         )
         actions, prior_logits = candidates_fn(policy, observation, config.num_candidates, generator)
         value = policy.value(observation).astype(np.float64)
+        has_value = np.isfinite(value)
+        value[~has_value] = 0.0
         tree = make_tree(state, observation, actions, prior_logits, value, config.num_simulations)
         found = self._search(tree, model, generator)
         log_weights, temperature = self._log_weights(found)
-        is_lost = self._is_lost(tree)
+        is_lost = self._is_lost(tree) | ~has_value
         value = np.where(is_lost, np.nan, expectation(log_weights, found.q_values))
         policy_value = np.where(is_lost, np.nan, self._policy_value(tree, prior_logits))
         self.last_search = diagnose(

@@ -291,6 +291,8 @@ class Distill(Algorithm):
         if self._sampler.runs_in_background:
             self._request()
         num_owed = self._ratio.due
+        if num_owed:
+            self.loop_metrics.check_sets()
         while self._learning.is_free and (num_owed or len(self._queue)):
             num_updates = self._ratio.take(min(num_owed, self._loop_config.updates_per_call))
             num_owed -= num_updates

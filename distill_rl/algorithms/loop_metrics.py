@@ -80,6 +80,20 @@ class LoopMetrics:
         for episode in header.episodes:
             self.returns.add(episode.acted_by, episode.episode_return)
 
+    def check_sets(self) -> None:
+        """Checks that there is something to learn from.
+
+        Raises:
+          ValueError: if no state that was visited kept its reference set.
+        """
+        if self.num_env_steps > 0 and self.num_reference_sets == 0:
+            raise ValueError(
+                "the operator must return finite values: no state of the first "
+                f"{self.num_env_steps} environment steps kept its reference set, and "
+                f"{self.num_dropped_episodes} episodes were given up, since simulations diverged or values "
+                "were not finite"
+            )
+
     def add_reports(self, reports: Sequence[LearnerReport]) -> None:
         """Takes the reports of one call, one for each learner."""
         self._reports = reports

@@ -6,12 +6,12 @@ import numpy as np
 
 from actors.search.tree.engine import SearchModel, simulate
 from actors.search.tree.kernels import Kernels, find_kernels
-from actors.search.tree.result import TreeSearchResult, mask_logits
+from actors.search.tree.result import TreeSearchResult, check_search, conclude, mask_logits
 from actors.search.tree.schedule import halving_plan
 from actors.search.tree.scores import completed_q_values, scaled_values, visit_lag
 from actors.search.tree.tree import LOWEST_LOGIT, Tree
 from actors.search.tree.widening import Widening
-from distill_rl.checks import check_choice
+from distill_rl.checks import check_at_least_one, check_choice, check_shape
 
 Schedule = Literal["sequential", "exact", "rounds"]
 
@@ -63,9 +63,13 @@ def gumbel_muzero(
       The improved policy `softmax(logits + sigma(q))` and, as the action, the best of the most visited.
 
     Raises:
-      ValueError: if the schedule is unknown, or a root has no valid action.
+      ValueError: if the schedule is unknown, a count is out of range, a shape is wrong, a root has no valid
+        action, or something that counts is not finite.
     """
     check_choice("schedule", schedule, SCHEDULES)
+    check_search(tree, num_simulations, max_depth)
+    check_at_least_one("max_considered", max_considered)
+    check_shape("gumbel", gumbel, (tree.num_roots, tree.num_actions))
     loops, scale = kernels or find_kernels(), (value_scale, max_visit_init)
     counts, kinds = (min(max_considered, tree.num_actions),), np.zeros(tree.num_roots, np.int64)
     if invalid_actions is not None:
@@ -93,7 +97,7 @@ def gumbel_muzero(
         inner, leaves = simulate(tree, model, edges, num_made, loops, max_depth)
         num_made += width
     action, log_weights, q_values = loops.improve_roots(tree, noisy_logits, *scale)
-    return TreeSearchResult(action, log_weights, q_values, tree)
+    return conclude(tree, action, log_weights, q_values)
 
 
 def _is_whole(tree: Tree, considered: np.ndarray, width: int) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 
 from actors.search.tree.engine import SearchModel, simulate
 from actors.search.tree.kernels import Kernels, find_kernels
-from actors.search.tree.result import TreeSearchResult, log_softmax, mask_logits
+from actors.search.tree.result import TreeSearchResult, check_search, conclude, log_softmax, mask_logits
 from actors.search.tree.scores import completed_q_values, puct
 from actors.search.tree.tree import Tree
 from actors.search.tree.widening import Widening
@@ -43,8 +43,10 @@ def muzero(
       The improved policy `n_a / sum_b n_b`, and as the action the most visited.
 
     Raises:
-      ValueError: if a root has no valid action.
+      ValueError: if a count is out of range, a root has no valid action, or something that counts is not
+        finite.
     """
+    check_search(tree, num_simulations, max_depth)
     loops, roots = kernels or find_kernels(), np.arange(tree.num_roots)
     mask_logits(tree, invalid_actions)
     inner = leaves = np.empty(0, np.int64)
@@ -65,7 +67,7 @@ def muzero(
     with np.errstate(divide="ignore"):
         log_visits = np.log(found.visits)
     q_values = completed_q_values(found, tree.raw_values[tree.roots])
-    return TreeSearchResult(found.visits.argmax(axis=1), log_softmax(log_visits), q_values, tree)
+    return conclude(tree, found.visits.argmax(axis=1), log_softmax(log_visits), q_values)
 
 
 def add_dirichlet_noise(

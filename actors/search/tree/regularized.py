@@ -4,7 +4,7 @@ import numpy as np
 
 from actors.search.tree.engine import SearchModel, simulate
 from actors.search.tree.kernels import find_kernels
-from actors.search.tree.result import TreeSearchResult, mask_logits
+from actors.search.tree.result import TreeSearchResult, check_search, conclude, mask_logits
 from actors.search.tree.scores import completed_q_values, regularized_policy
 from actors.search.tree.tree import Tree
 
@@ -39,8 +39,10 @@ def regularized_search(
       The regularised policy of the roots, and as the action a draw from it.
 
     Raises:
-      ValueError: if a root has no valid action.
+      ValueError: if a count is out of range, a root has no valid action, or something that counts is not
+        finite.
     """
+    check_search(tree, num_simulations, max_depth)
     loops, roots = find_kernels(), np.arange(tree.num_roots)
     mask_logits(tree, invalid_actions)
     changed = roots
@@ -54,7 +56,7 @@ def regularized_search(
     with np.errstate(divide="ignore"):
         log_probs = np.log(probs)
     q_values = completed_q_values(tree.edges(tree.roots), tree.raw_values[tree.roots])
-    return TreeSearchResult(_draw(probs, generator), log_probs, q_values, tree)
+    return conclude(tree, _draw(probs, generator), log_probs, q_values)
 
 
 def _draw(probs: np.ndarray, generator: np.random.Generator) -> np.ndarray:

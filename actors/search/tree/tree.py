@@ -162,11 +162,14 @@ def make_tree(
       num_simulations: nodes to leave room for, beside the root.
 
     Raises:
-      ValueError: if a shape is wrong, or a logit is not finite, naming its row.
+      ValueError: if a shape is wrong, or a logit or a value is not finite, naming its row.
     """
     num_roots, num_actions, action_size = actions.shape
     check_shape("prior_logits", prior_logits, (num_roots, num_actions))
     check_shape("value", value, (num_roots,))
+    if not np.isfinite(value).all():
+        row = int(np.isfinite(value).argmin())
+        raise ValueError(f"`value` must be finite, got {value[row]} in row {row}")
     sink = num_roots * (num_simulations + 1)
     rows = sink + 1
     # Making a tree is a good part of a short search: what is written before it is read is left unset.
@@ -207,10 +210,12 @@ def write_prior(tree: Tree, nodes: Nodes, prior_logits: np.ndarray) -> None:
     """Sets the prior of the first `k` actions of some nodes; the others are never taken. Shape `[L, k]`.
 
     Raises:
-      ValueError: if a logit is not finite, naming its row.
+      ValueError: if a logit is not finite, naming its row, or there are more of them than actions of a node.
     """
     check_logits(prior_logits)
     count = prior_logits.shape[1]
+    if count > tree.num_actions:
+        raise ValueError(f"`prior_logits` must be of at most {tree.num_actions} actions a node, got {count}")
     tree.prior_logits[nodes, :count] = prior_logits
     if count < tree.num_actions:
         tree.prior_logits[nodes, count:] = -np.inf

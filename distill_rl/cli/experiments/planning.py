@@ -150,8 +150,9 @@ def _table(rows: Rows) -> str:
     for task, own in _by_task(rows).items():
         best = max(row["episode_return"] for row in own)
         for row in own:
-            share = row["episode_return"] / best if best > 0.0 else 1.0
-            shares.setdefault((row["operator"], row["num_rollouts"]), []).append(share)
+            share = row["episode_return"] / best if best > 0.0 else None
+            if share is not None:
+                shares.setdefault((row["operator"], row["num_rollouts"]), []).append(share)
             cells = [
                 task,
                 row["operator"],
@@ -160,7 +161,7 @@ def _table(rows: Rows) -> str:
                     f"{row[key]:.0f}"
                     for key in ("episode_return", "episode_return_min", "episode_return_max")
                 ),
-                f"{share:.2f}",
+                "-" if share is None else f"{share:.2f}",
                 f"{row['cpu_ms_per_decision']:.3g}",
                 f"{row['simulator_steps_per_decision']:,.0f}",
             ]
@@ -170,7 +171,8 @@ def _table(rows: Rows) -> str:
     first = rows[0]
     lines += [
         "",
-        f"{first['num_episodes']} episodes of {first['num_steps']} control steps each. Trees repeat each "
+        f"{first['num_episodes']} episodes of {first['num_steps']} control steps each; tasks on which nobody "
+        "scored count for no mean. Trees repeat each "
         "action over the task's hold, so a decision of theirs covers several control steps. Planners carry "
         "their plans over and carry out the mean; the others decide anew and take their best candidate.",
     ]

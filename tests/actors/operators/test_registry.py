@@ -19,6 +19,7 @@ class OwnConfig(OperatorConfig):
 class OwnOperator(ImprovementOperator):
     config_type = OwnConfig
     needs_simulator = False
+    num_calls = 0
 
     def improve(self, observation, state, policy, generator, policy_version=0):
         count = self.config.num_candidates
@@ -35,11 +36,32 @@ class OwnOperator(ImprovementOperator):
         if self.config.fault == "list":
             return ReferenceSet(observation, actions.tolist(), log_probs, log_probs, value, value, 0)
         if self.config.fault == "column":
-            return ReferenceSet(observation, actions, log_probs, log_probs, value[:, None], value, 0)
+            return ReferenceSet(
+                observation, actions, log_probs, log_probs, value[:, None], value, policy_version
+            )
         if self.config.fault == "lost":
             value[0] = np.nan
+        if self.config.fault == "observation":
+            observation = observation + 1.0
+        if self.config.fault == "version":
+            policy_version += 1
+        if self.config.fault == "count" and self.num_calls > 0:
+            actions, log_probs = actions[:, :1], np.zeros((len(observation), 1), np.float32)
+            shape = (len(observation), 1)
+        self.num_calls += 1
         zeros = np.zeros(shape, np.float32)
         return ReferenceSet(observation, actions, log_probs, zeros, value, value, policy_version)
+
+
+class Unready(OwnOperator):
+    """Forgets its base class."""
+
+    def __init__(self, simulator, config):
+        pass
+
+
+class Misconfigured(OwnOperator):
+    config_type = dict
 
 
 class Unpicklable(gym.Env):
@@ -56,7 +78,9 @@ def _own(fault=""):
     choice = OperatorChoice(operator=f"{__name__}.OwnOperator")
     operator = make_operator(make_env(Unpicklable), choice, OwnConfig(num_candidates=4, fault=fault))
     observation = np.zeros((3, 2), np.float32)
-    return operator.improve(observation, np.empty((3, 0)), None, np.random.default_rng(0), 5)
+    for _ in range(2):
+        found = operator.improve(observation, np.empty((3, 0)), None, np.random.default_rng(0), 5)
+    return found
 
 
 def test_an_operator_of_ones_own_is_used_by_its_path():
@@ -73,6 +97,9 @@ def test_an_operator_of_ones_own_is_used_by_its_path():
         ("size", "1 action dimensions, got `actions` of shape"),
         ("list", "expected `actions` of 3 states"),
         ("column", r"`value` must have shape \[3\]"),
+        ("observation", "expected `observation` to be that of the states that were asked for"),
+        ("version", "expected `policy_version` 5, got 6"),
+        ("count", "expected 4 candidates a state as before, got 1"),
     ],
 )
 def test_a_malformed_set_is_refused_with_the_operators_name(fault, message):
@@ -88,12 +115,21 @@ def test_a_malformed_set_is_refused_with_the_operators_name(fault, message):
         ("no_such_module.Operator", "No module named 'no_such_module'"),
         ("actors.operators.base.NoSuch", "has no attribute 'NoSuch'"),
         ("actors.operators.base.nanmean", "must be a subclass of ImprovementOperator"),
+        (".Operator", "must be the path of a class"),
+        (f"{__name__}.Misconfigured", "`config_type` of operator .* must be a subclass of OperatorConfig"),
     ],
 )
 def test_an_unknown_operator_is_refused(name, message):
     """With the nearest name, or with what is wrong with the path."""
     with pytest.raises(ValueError, match=message):
         find_operator(name)
+
+
+def test_an_operator_that_cannot_be_built_is_named():
+    """And what it must do."""
+    choice = OperatorChoice(operator=f"{__name__}.Unready")
+    with pytest.raises(ValueError, match=r"operator '.*Unready' must be built from \(simulator, config\)"):
+        make_operator(make_env(Unpicklable), choice, OwnConfig())
 
 
 def test_an_operator_that_simulates_nothing_needs_no_simulator():

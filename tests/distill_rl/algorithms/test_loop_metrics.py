@@ -109,3 +109,14 @@ def test_a_restored_run_goes_on_counting_and_rates_start_there(clock):
     ]
     assert {"lost", "invalid_sets", "student_episodes", "unpublished", "learner_restarts"} <= set(counters)
     assert {name: after[name] for name in counters} == {name: before[name] for name in counters}
+
+
+def test_learning_from_nothing_is_refused(clock):
+    """With how much was searched in vain."""
+    metrics = LoopMetrics(num_return_episodes=4)
+    metrics.check_sets()
+    metrics.add_fragment(_header(num_env_steps=64, num_sets=0, num_dropped_episodes=16))
+    with pytest.raises(ValueError, match="no state of the first 64 environment steps kept .* 16 episodes"):
+        metrics.check_sets()
+    metrics.add_fragment(_header(num_env_steps=64, num_sets=1))
+    metrics.check_sets()

@@ -1,4 +1,5 @@
 import dataclasses
+from typing import Literal
 
 import pytest
 
@@ -12,6 +13,7 @@ class _Part:
     sizes: tuple[int, ...] = (1, 2)
     limit: int | None = None
     is_on: bool = True
+    order: Literal["up", "down"] = "up"
 
 
 def test_check_options_unknown_name_names_nearest():
@@ -30,6 +32,12 @@ def test_check_options_wrong_type_is_refused(options):
     """A value of another type than the field's is an error that names the field."""
     with pytest.raises(ValueError, match=f"`search.{next(iter(options))}` must be"):
         check_options("search", options, (_Part,))
+
+
+def test_check_options_names_the_choices():
+    """Of a field that has some."""
+    with pytest.raises(ValueError, match="`search.order` must be one of 'up', 'down', got 'sideways'"):
+        check_options("search", {"order": "sideways"}, (_Part,))
 
 
 @pytest.mark.parametrize(

@@ -104,10 +104,11 @@ def test_more_simulations_never_hurt_where_values_are_exact(seed, count):
         last = value
 
 
-@pytest.mark.parametrize("name", ["gumbel rounds", "gumbel sequential", "muzero"])
-def test_permuted_candidates_permute_the_answer(name):
+@given(seed=st.integers(0, 10_000), name=st.sampled_from(["gumbel rounds", "gumbel sequential", "muzero"]))
+@settings(max_examples=30, deadline=None)
+def test_permuted_candidates_permute_the_answer(seed, name):
     """The order in which candidates stand means nothing."""
-    generator = np.random.default_rng(0)
+    generator = np.random.default_rng(seed)
     model, logits = Bandit(generator.normal(size=(5, 7))), generator.normal(size=(5, 7))
     order = generator.permutation(7)
     search = _searches(generator)[name]

@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from slow_search import TableModel, slow_considered, slow_gumbel, slow_muzero
 
 from actors.search.tree import numpy_kernels
@@ -149,16 +151,24 @@ def test_is_alive_below_terminations():
     assert is_alive[tree.roots].all() and not is_alive.all()
 
 
-def test_roots_do_not_disturb_each_other():
+@pytest.mark.parametrize("name", ["gumbel", "muzero"])
+@given(seed=st.integers(0, 10_000), num_roots=st.integers(2, 9), num_simulations=st.integers(1, 40))
+@settings(max_examples=15, deadline=None)
+def test_roots_do_not_disturb_each_other(name, seed, num_roots, num_simulations):
     """A root's result is the same alone and in company."""
-    model = TableModel()
-    states = _roots(model, 9)
-    gumbel = np.random.default_rng(0).gumbel(size=(9, 5))
-    together = gumbel_muzero(_tree(model, states, 30), model, gumbel, num_simulations=30)
-    for b in (0, 4, 8):
-        one = slice(b, b + 1)
-        alone = gumbel_muzero(_tree(model, states[one], 30), model, gumbel[one], num_simulations=30)
-        np.testing.assert_array_equal(alone.log_weights[0], together.log_weights[b])
+    model, generator = TableModel(), np.random.default_rng(seed)
+    states = generator.integers(len(model.value), size=num_roots)
+    gumbel = generator.gumbel(size=(num_roots, 5))
+
+    def search(rows):
+        tree = _tree(model, states[rows], num_simulations)
+        if name == "muzero":
+            return muzero(tree, model, num_simulations=num_simulations).log_weights
+        return gumbel_muzero(tree, model, gumbel[rows], num_simulations=num_simulations).log_weights
+
+    together = search(slice(None))
+    for b in (0, num_roots - 1):
+        np.testing.assert_array_equal(search(slice(b, b + 1))[0], together[b])
 
 
 def test_no_valid_action_is_refused():
@@ -173,6 +183,54 @@ def test_no_valid_action_is_refused():
     ):
         with pytest.raises(ValueError, match=r"`invalid_actions` must leave an action in each row.* row 1"):
             search(_tree(model, states, 2))
+
+
+class _FaultyModel:
+    """What the table says, but for one thing."""
+
+    def __init__(self, model, fault_fn):
+        self._model, self._fault_fn = model, fault_fn
+
+    def expand(self, state, action):
+        expansion = self._model.expand(state, action)
+        return expansion._replace(**self._fault_fn(expansion))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"invalid_actions": np.zeros((3, 5), int)}, "`invalid_actions` must be of booleans, got int64"),
+        ({"invalid_actions": np.zeros(5, bool)}, r"`invalid_actions` must have shape \[3, 5\], got \[5\]"),
+        ({"num_simulations": 0}, "`num_simulations` must be an integer of at least 1"),
+        ({"num_simulations": 9}, "`num_simulations` must be at most 8, for which the tree has room, got 9"),
+        ({"max_depth": 0}, "`max_depth` must be an integer of at least 1"),
+        ({"fault_fn": lambda e: {"value": np.where(np.arange(len(e.value)) == 1, np.nan, 0.0)}}, "row 1"),
+        ({"fault_fn": lambda e: {"prior_logits": np.zeros((len(e.reward), 6))}}, "at most 5 actions a node"),
+    ],
+)
+@pytest.mark.parametrize("name", ["gumbel", "muzero"])
+def test_bad_input_is_refused(name, settings, message):
+    """With its name, and no weights that are no numbers."""
+    model = TableModel()
+    settings = {"num_simulations": 8} | settings
+    faulty = _FaultyModel(model, settings.pop("fault_fn", lambda expansion: {}))
+    tree = _tree(model, _roots(model, 3), 8)
+    with pytest.raises(ValueError, match=message):
+        if name == "gumbel":
+            gumbel_muzero(tree, faulty, np.zeros((3, 5)), **settings)
+        else:
+            muzero(tree, faulty, **settings)
+
+
+def test_a_root_without_a_value_is_refused():
+    """The row is named."""
+    model = TableModel()
+    states = _roots(model, 3)
+    value = np.array([0.0, np.inf, 0.0])
+    with pytest.raises(ValueError, match="`value` must be finite, got inf in row 1"):
+        make_tree(
+            states[:, None], np.zeros((3, 0)), model.candidates(3), model.prior_logits[states], value, 8
+        )
 
 
 def test_dirichlet_noise_keeps_its_share():
