@@ -1,7 +1,8 @@
 """What an action costs by each sampler of one network, Tables 3 and 5 of Duan et al. (2025), RACTD.
 
 Time depends on the sizes of the network alone, so that its weights are drawn and not learned. Samplers take
-turns; every figure is of one process, and ratios are those of a turn.
+turns; every figure is of one process, and ratios are those of a turn. Diffuser has the networks, horizon and
+steps that Janner et al. (2022) run it with on Gym's robots: sequences of states and actions, and a guide.
 """
 
 import dataclasses
@@ -22,7 +23,10 @@ from distill_rl.cli.machine import describe_machine
 from distill_rl.cli.plots import STYLE
 from distill_rl.diffusion.multistep import sample_diffusion, variance_preserving_sigmas
 from distill_rl.diffusion.schedules import karras_sigmas
+from distill_rl.networks.plan_networks import PlanReturn, PlanUNet
 from distill_rl.networks.trajectory_networks import ConditionedUNet
+from distill_rl.policies.plan_sampling import diffusion_sampler
+from distill_rl.policies.state_plans import PlanDenoiser
 from distill_rl.policies.trajectory import TrajectoryDenoiser, TrajectoryJumper
 
 TEACHER, STUDENT = "EDM Heun, 80 levels (teacher)", "student, 1 jump"
@@ -30,41 +34,49 @@ _OBSERVATION_SIZE, _ACTION_SIZE, _NUM_STEPS = 11, 3, 16
 _SIGMA_MIN, _SIGMA_MAX, _NUM_LEVELS = 0.02, 80.0, 80
 _STUDENT_SIGMAS = (3.0, 0.6, 0.1)
 """Levels that further jumps start from; what they are does not change what they cost."""
+_DIFFUSER = "Diffuser, 20 guided steps"
+_DIFFUSER_HORIZON, _DIFFUSER_STEPS, _GUIDANCE_SCALE = 32, 20, 0.1
 
 
 @dataclasses.dataclass(frozen=True)
 class _Scale:
-    """Channels of the levels of the network, how often each sampler takes its turn, and for how long."""
+    """Channels of the levels of the networks, how often each sampler takes its turn, and for how long."""
 
     level_sizes: tuple[int, ...]
+    diffuser_level_sizes: tuple[int, ...]
     num_repeats: int
     min_sec: float
 
 
 _SCALES = {
-    "tiny": _Scale((8, 16, 32), 1, 0.0),
-    "small": _Scale((128, 256, 512), 5, 0.5),
-    "full": _Scale((512, 1024, 2048), 5, 0.5),
+    "tiny": _Scale((8, 16, 32), (8, 16), 1, 0.0),
+    "small": _Scale((128, 256, 512), (32, 64, 128, 256), 5, 0.5),
+    "full": _Scale((512, 1024, 2048), (32, 64, 128, 256), 5, 0.5),
 }
 
 
-def time_samplers(level_sizes: tuple[int, ...], num_repeats: int, min_sec: float) -> list[Row]:
+def time_samplers(
+    level_sizes: tuple[int, ...], diffuser_level_sizes: tuple[int, ...], num_repeats: int, min_sec: float
+) -> list[Row]:
     """Times every sampler on one state, by turns.
 
     Args:
-      level_sizes: channels of the levels.
+      level_sizes: channels of the levels of teacher and student.
+      diffuser_level_sizes: of Diffuser's denoiser and guide.
       num_repeats: turns of each sampler.
       min_sec: each turn calls its sampler until so many seconds have passed, at least once.
 
     Returns:
-      A row for each: `sampler`, `num_evaluations` of the network, `action_sec` of each turn (cpu-seconds, or
-      those of the clock on a graphics processor), `speed_up` over the teacher in each turn.
+      A row for each: `sampler`, `num_evaluations` of the network that denoises or jumps, `action_sec` of each
+      turn (cpu-seconds, or those of the clock on a graphics processor), `speed_up` over the teacher in each
+      turn.
     """
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     calls = _Calls()
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)  # of the weights
         samplers = _make_samplers(level_sizes, device, calls)
+        samplers[_DIFFUSER] = _make_diffuser(diffuser_level_sizes, device, calls)
     evaluations: dict[str, int] = {}
     for name, sampler in samplers.items():
         calls.count = 0
@@ -138,6 +150,23 @@ def _make_samplers(
     }
 
 
+def _make_diffuser(
+    level_sizes: tuple[int, ...], device: torch.device, calls: _Calls
+) -> Callable[[], torch.Tensor]:
+    """Returns Diffuser with drawn weights, from a state to a plan of states and actions."""
+    size = _OBSERVATION_SIZE + _ACTION_SIZE
+    network = PlanUNet(size, 1, level_sizes=level_sizes).to(device).eval().requires_grad_(False)
+    network.register_forward_hook(lambda *_: setattr(calls, "count", calls.count + 1))
+    guide = PlanReturn(size, level_sizes=level_sizes).to(device).eval().requires_grad_(False)
+    generator = torch.Generator(device).manual_seed(0)
+    sigmas = variance_preserving_sigmas(_DIFFUSER_STEPS + 1).to(device)
+    sample = diffusion_sampler(
+        PlanDenoiser(network), _DIFFUSER_HORIZON, "ddpm", sigmas, generator, guide, _GUIDANCE_SCALE
+    )
+    ends = torch.randn(1, 2 * size, device=device, generator=generator)
+    return lambda: sample(ends)
+
+
 def _time(sampler: Callable[[], torch.Tensor], device: torch.device, min_sec: float) -> float:
     """Returns seconds of a call: those of the clock on a graphics processor, cpu-seconds without one."""
     is_cuda = device.type == "cuda"
@@ -159,7 +188,14 @@ def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
 
     def run_job(spec: Any, job_folder: Path) -> None:
         save_result(
-            job_folder, spec, time_samplers(tuple(spec["level_sizes"]), spec["num_repeats"], spec["min_sec"])
+            job_folder,
+            spec,
+            time_samplers(
+                tuple(spec["level_sizes"]),
+                tuple(spec["diffuser_level_sizes"]),
+                spec["num_repeats"],
+                spec["min_sec"],
+            ),
         )
 
     return run_jobs(run_job, specs, folder, note_fn)

@@ -20,6 +20,7 @@ def test_every_sampler_is_timed_and_its_evaluations_counted(tmp_path):
         "student, 2 jumps": 2,
         "student, 3 jumps": 3,
         "student, 4 jumps": 4,
+        "Diffuser, 20 guided steps": 20,
     }
     assert rows[TEACHER]["speed_up"] == [1.0]
     seconds = {name: row["action_sec"][0] for name, row in rows.items()}

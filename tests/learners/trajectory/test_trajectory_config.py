@@ -1,7 +1,11 @@
 """Settings of sequences of actions and of plans, out of range."""
 
 import pytest
+import torch
 
+from distill_rl.cli.experiments.maze2d import maze_specs
+from distill_rl.cli.presets import load_preset, preset_names
+from distill_rl.networks.temporal_unet import TemporalUNet
 from learners.trajectory.config import TrajectoryConfig
 from learners.trajectory.plan_config import PlanConfig
 
@@ -47,3 +51,33 @@ def test_settings_out_of_range_are_refused(change, message):
 def test_plan_settings_out_of_range_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         PlanConfig(**(_ONE_LEVEL | change))
+
+
+def _configurations():
+    """Those of every preset of teachers and students and of every maze; of equal sizes the first."""
+    found = {}
+    for preset in preset_names():
+        if preset.startswith("ractd_"):
+            for size in ("laptop", "small"):
+                found[f"{preset} {size}"] = TrajectoryConfig(**load_preset(preset, size)["learning"])
+    for scale in ("small", "full"):
+        for name, spec in maze_specs(scale).items():
+            if "plan" in spec:
+                found[f"{name} {scale}"] = PlanConfig(**spec["plan"])
+    by_size = {}
+    for name, config in found.items():
+        by_size.setdefault((config.num_steps, str(config.unet_settings)), pytest.param(config, id=name))
+    return list(by_size.values())
+
+
+@pytest.mark.parametrize("config", _configurations())
+def test_the_networks_of_every_preset_keep_the_shape(config):
+    """Teachers with one noise level, students with two, guides; on a device that computes nothing."""
+    with torch.device("meta"):
+        x, condition = torch.empty(2, config.num_steps, 6), torch.empty(2, 11)
+        for num_noise_inputs in (1, 2):
+            network = TemporalUNet(6, 11, num_noise_inputs=num_noise_inputs, **config.unet_settings)
+            assert network(x, [torch.empty(2)] * num_noise_inputs, condition).shape == x.shape
+        if isinstance(config, PlanConfig):
+            guide = TemporalUNet(6, 11, level_sizes=config.guide_level_sizes)
+            assert guide(x, [torch.empty(2)], condition).shape == x.shape
