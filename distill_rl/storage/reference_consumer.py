@@ -22,6 +22,7 @@ from distill_rl.storage.stream_statistics import ConsumerStatistics
 from distill_rl.types import ReferenceSet
 
 _MAX_ACTORS = 20_000  # whose drops are remembered
+_MAX_ENTRIES = 4  # of one answer: when more are freed at once, their memory goes back and is faulted in anew
 
 _logger = logging.getLogger(__name__)
 
@@ -88,7 +89,7 @@ class ReferenceConsumer:
         self._outages = Outages("Redis gives no reference sets, the learner goes on")
 
     def read(self, max_messages: int, block_sec: float = 0.0) -> list[Delivery]:
-        """Returns new messages, at most `max_messages`.
+        """Returns new messages, at most `max_messages`, and a few at once.
 
         Args:
           max_messages: at least 1.
@@ -156,12 +157,14 @@ class ReferenceConsumer:
     def _read_into(self, deliveries: list[Delivery], max_messages: int, block_sec: float) -> None:
         """Appends what is read to `deliveries`: should Redis go away halfway, that much has come."""
         self._remove_done()
-        entries = self._take_over(max_messages) or self._stream.read(max_messages, block_sec)
+        max_entries = min(max_messages, _MAX_ENTRIES)
+        entries = self._take_over(max_entries)
+        if not entries:
+            entries, self.statistics.num_outstanding = self._stream.read(max_entries, block_sec)
         for entry in entries:
             if (delivery := self._open(entry)) is not None:
                 deliveries.append(delivery)
         self._remove_done()
-        self.statistics.num_outstanding = len(self._stream)
 
     def _take_over(self, max_messages: int) -> list[Entry]:
         """Returns what another consumer read long ago and never acknowledged."""

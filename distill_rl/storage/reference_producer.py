@@ -16,7 +16,7 @@ from distill_rl.storage.reference_stream import MESSAGE_FIELD
 from distill_rl.storage.reference_wire import ReferenceBatch, encode_batch, payload_bytes
 from distill_rl.storage.stream_statistics import ProducerStatistics
 
-_MAX_PIPELINE_BYTES = 4 * 2**20
+_MAX_PIPELINE_BYTES = 2**20  # when more is freed at once, its memory goes back and is faulted in anew
 _MAX_FRAGMENTS = 256  # in a message, whose header describes each
 _POLL_SEC = 0.01
 

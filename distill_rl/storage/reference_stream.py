@@ -42,28 +42,34 @@ class ReferenceStream:
         """
         self._client, self._keys, self._consumer = client, EdgeKeys.of(name), consumer
 
-    def __len__(self) -> int:
-        """Returns the number of entries, those included that were handed out and not removed."""
-        return int(self._client.xlen(self._keys.references))
+    def read(self, max_entries: int, block_sec: float) -> tuple[list[Entry], int]:
+        """Reads entries that nobody was handed yet; waits up to `block_sec` for the first.
 
-    def read(self, max_entries: int, block_sec: float) -> list[Entry]:
-        """Returns entries that nobody was handed yet; waits up to `block_sec` for the first."""
+        Returns:
+          The entries, and the number of all in the stream, those included that were handed out and not
+          removed.
+        """
         for _ in range(2):
+            pipeline = self._client.pipeline(transaction=False)
+            pipeline.xreadgroup(
+                _GROUP,
+                self._consumer,
+                {self._keys.references: ">"},
+                count=max_entries,
+                block=max(1, int(1000 * block_sec)) if block_sec > 0.0 else None,
+            )
+            pipeline.xlen(self._keys.references)
             try:
-                answer: Any = self._client.xreadgroup(
-                    _GROUP,
-                    self._consumer,
-                    {self._keys.references: ">"},
-                    count=max_entries,
-                    block=max(1, int(1000 * block_sec)) if block_sec > 0.0 else None,
-                )
-                streams = answer.values() if isinstance(answer, dict) else [item[1] for item in answer or []]
-                return [Entry(entry_id, fields or {}) for entries in streams for entry_id, fields in entries]
+                answer, num_entries = pipeline.execute()
             except redis.ResponseError as error:
                 if "NOGROUP" not in str(error):
                     raise
                 self._make_group()
-        return []
+                continue
+            streams = answer.values() if isinstance(answer, dict) else [item[1] for item in answer or []]
+            entries = [Entry(entry_id, fields or {}) for items in streams for entry_id, fields in items]
+            return entries, int(num_entries)
+        return [], 0
 
     def take_over(self, max_entries: int, idle_sec: float, own: Collection[bytes]) -> list[Entry]:
         """Takes over, oldest first, what was handed out long ago and never removed.

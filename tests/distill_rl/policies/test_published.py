@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import safetensors.numpy
 import safetensors.torch
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -95,3 +96,23 @@ def test_weights_of_another_architecture_are_refused():
         published.to_policy()
     with pytest.raises(WireError, match="at most 10 bytes"):
         decode_policy(_GOOD, 10)
+
+
+def test_weights_travel_as_safetensors():
+    """What the library reads is what was written, whatever the types, shapes and layouts."""
+    generator = np.random.default_rng(0)
+    weights = {
+        "half": generator.normal(size=3).astype(np.float16),
+        "turned": generator.normal(size=(4, 3)).T,
+        "empty": np.zeros((0, 2), np.float32),
+        "flag": np.array([True, False, True]),
+        "byte": np.arange(5, dtype=np.uint8),
+        "count": 7,
+    }
+    _, payload = unseal(b"DRLP", encode_policy(1, {}, weights), _MAX_BYTES)
+    found = safetensors.numpy.load(bytes(payload))
+    assert set(found) == set(weights)
+    for name, value in weights.items():
+        assert found[name].dtype == np.asarray(value).dtype
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].shape == np.shape(value)
