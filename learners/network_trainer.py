@@ -13,6 +13,8 @@ from torch import Tensor, nn
 Batch = TypeVar("Batch")
 
 _SNAPSHOT_INTERVAL_UPDATES = 100
+_MOST_ROLLBACKS = 10
+"""Times that the last good weights come back without a good update in between: then it is not the weights."""
 
 
 class StepConfig(Protocol):
@@ -44,7 +46,7 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
 
     A step whose loss or gradient is not finite is skipped before it touches the weights. After
     `max_consecutive_skips` in a row the weights are taken to be the cause, and the last ones that gave a
-    finite loss come back.
+    finite loss come back. When they came back ten times and no update was good since, training ends.
 
     Args:
       config: how to step; subclasses have more in it.
@@ -77,7 +79,7 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
         self.num_updates = 0
         self.num_skipped_updates = 0
         self.num_rollbacks = 0
-        self._consecutive_skips = 0
+        self._consecutive_skips = self._rollbacks_in_vain = 0
         self._generator = torch.Generator(self.device).manual_seed(seed)
         self._parameters: list[Tensor] = list(self.online.parameters())
         self._ema_parameters: list[Tensor] = list(self.ema.parameters())
@@ -91,6 +93,9 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
         Returns:
           Metrics of the step: the losses by name, `grad_norm`, what a subclass adds, and the running
           `num_updates`, `num_skipped_updates` and `num_rollbacks`.
+
+        Raises:
+          ValueError: if the last good weights came back ten times and no update was good since.
         """
         on_device = self._to_device(batch)
         # Backward.
@@ -108,10 +113,11 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
         scalars = torch.cat([detached, torch.stack([grad_norm, *extra.values()])]).tolist()
         metrics = dict(zip(names, scalars, strict=True))
         # Step, or not.
-        if all(math.isfinite(metrics[name]) for name in (*losses, "grad_norm")):
-            self._step(metrics["grad_norm"])
+        broken = [name for name in (*losses, "grad_norm") if not math.isfinite(metrics[name])]
+        if broken:
+            self._skip(broken)
         else:
-            self._skip()
+            self._step(metrics["grad_norm"])
         return metrics | {
             "num_updates": self.num_updates,
             "num_skipped_updates": self.num_skipped_updates,
@@ -139,7 +145,7 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
         self.num_updates = int(state["num_updates"])
         self.num_skipped_updates = int(state["num_skipped_updates"])
         self.num_rollbacks = int(state["num_rollbacks"])
-        self._consecutive_skips = 0
+        self._consecutive_skips = self._rollbacks_in_vain = 0
         self._last_good = self._copy_weights()
 
     def reseed(self, seed: int) -> None:
@@ -192,7 +198,7 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
             torch._foreach_mul_(grads, self._step_config.grad_clip_norm / grad_norm)
 
     def _step(self, grad_norm: float) -> None:
-        self._consecutive_skips = 0
+        self._consecutive_skips = self._rollbacks_in_vain = 0
         # The weights before the step are known to be good, those after it are not.
         if self.num_updates % _SNAPSHOT_INTERVAL_UPDATES == 0:
             self._last_good = self._copy_weights()
@@ -204,13 +210,23 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
                 ema_buffer.copy_(buffer)
         self.num_updates += 1
 
-    def _skip(self) -> None:
+    def _skip(self, broken: list[str]) -> None:
+        """Counts an update that `broken`, losses or the norm of the gradient, forbid; see the class."""
+        most_skips = self._step_config.max_consecutive_skips
         self.num_skipped_updates += 1
         self._consecutive_skips += 1
-        if self._consecutive_skips >= self._step_config.max_consecutive_skips:
-            self._load_weights(self._last_good)
-            self._consecutive_skips = 0
-            self.num_rollbacks += 1
+        if self._consecutive_skips < most_skips:
+            return
+        self._load_weights(self._last_good)
+        self._consecutive_skips = 0
+        self.num_rollbacks += 1
+        self._rollbacks_in_vain += 1
+        if self._rollbacks_in_vain >= _MOST_ROLLBACKS:
+            raise ValueError(
+                f"`{broken[0]}` must be finite, got NaN or infinity and so skipped the last "
+                f"{self._rollbacks_in_vain * most_skips} updates, though the last good weights came back "
+                f"{self._rollbacks_in_vain} times; the data must be finite, and learning rates small enough"
+            )
 
     def _copy_weights(self) -> dict[str, Any]:
         return copy.deepcopy(

@@ -9,7 +9,7 @@ from ray.rllib.core.rl_module.rl_module import RLModuleSpec
 from actors.policy_runner import PolicyEnvRunner, make_config_env
 from distill_rl.algorithms.sectioned_config import SectionedConfig
 from distill_rl.checks import check_shape
-from distill_rl.datasets.store import load_dataset
+from distill_rl.datasets.store import find_dataset, load_dataset
 from distill_rl.policies.rl_module import OfflineModule
 from learners.offline.config import DatasetConfig, LearningConfig
 from learners.offline.learner import OfflineLearner
@@ -150,7 +150,7 @@ class OfflineConfig(SectionedConfig):
         return found
 
     def _dataset_spaces(self) -> tuple[gym.Space, gym.Space]:
-        dataset = load_dataset(self.part(DatasetConfig).name)
+        dataset = load_dataset(find_dataset(self.part(DatasetConfig).name, "dataset.name"))
         observation_size, action_size = dataset.observations.shape[1], dataset.actions.shape[1]
         return (
             gym.spaces.Box(-np.inf, np.inf, (observation_size,), np.float32),

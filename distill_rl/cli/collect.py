@@ -52,17 +52,19 @@ def collect(settings: CollectSettings, progress: ProgressLine) -> list[Path]:
       Folders of the datasets.
 
     Raises:
-      ValueError: for a mistake in the preset or the overrides, a training too short to bring a medium policy,
-        or a dataset of the same name that came about in another way.
+      ValueError: for a mistake in the preset or the overrides, names that Minari refuses, a training too
+        short to bring a medium policy, a saved policy of another environment, or a dataset of the same name
+        that came about in another way.
     """
     collector: Collector
     if settings.preset == MAZES:
         collector = MazeCollector(settings, progress)
     else:
-        # Here and not above: only this needs Ray.
-        from distill_rl.cli.collect_policies import PolicyCollector
+        # Here and not above: only these need Ray.
+        from distill_rl.cli.collect_policies import SavedPolicyCollector, TrainingCollector
 
-        collector = PolicyCollector(settings, progress)
+        collector_type = TrainingCollector if settings.policy_path is None else SavedPolicyCollector
+        collector = collector_type(settings, progress)
     wanted = settings.all_kinds if ALL in settings.kinds else settings.kinds
     paths = []
     for kind in settings.all_kinds:
@@ -70,8 +72,7 @@ def collect(settings: CollectSettings, progress: ProgressLine) -> list[Path]:
             continue
         paths.append(collector.get(kind))
         if settings.minari_prefix is not None:
-            minari_id = f"{settings.minari_prefix}/{collector.task}/{kind}-v0"
-            dataset = load_dataset(paths[-1])
+            minari_id, dataset = collector.minari_id(kind), load_dataset(paths[-1])
             write_minari(dataset, minari_id, overwrite=True, description=dataset.metadata["source"])
             progress.note(f"Minari dataset {minari_id}")
     return paths

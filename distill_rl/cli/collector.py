@@ -8,6 +8,7 @@ import numpy as np
 
 from distill_rl.checks import check_at_least_one, check_choice, check_positive
 from distill_rl.cli.progress import ProgressLine
+from distill_rl.datasets.minari_format import check_minari_id
 from distill_rl.datasets.offline_dataset import OfflineDataset
 from distill_rl.datasets.scores import REFERENCE_SCORES
 from distill_rl.datasets.store import dataset_path, load_dataset, save_dataset
@@ -15,6 +16,9 @@ from distill_rl.envs.maze2d import ENV_IDS
 
 ALL = "all"
 KINDS = ("random", "medium-replay", "medium", "expert", "medium-expert", "full-replay")
+
+POLICY_KINDS = ("random", "expert")
+"""What there is of a policy that is not trained here."""
 
 MAZES = "maze2d"
 """What stands in the place of a preset for the mazes."""
@@ -28,7 +32,8 @@ class CollectSettings:
 
     Attributes:
       preset: name or file of a preset, or `maze2d`.
-      kinds: of `KINDS`, or of `MAZE_KINDS` for mazes; `all` stands for all of them.
+      kinds: of `KINDS`, of `POLICY_KINDS` with a `policy_path`, or of `MAZE_KINDS` for mazes; `all` stands
+        for all of them.
       overrides: `section.key=value` each, of the training.
       num_steps: steps of each set but the replays, in whole episodes.
       training_steps: environment steps of the training; None for the preset's `run.max_env_steps`.
@@ -40,6 +45,7 @@ class CollectSettings:
       prefix: datasets are called PREFIX-TASK-KIND.
       minari_prefix: Minari datasets are called PREFIX/TASK/KIND-v0; None writes none.
       overwrite: whether datasets of these names that came about in another way are replaced.
+      policy_path: run folder, checkpoint or policy folder of the expert, in place of a training; None trains.
     """
 
     preset: str
@@ -54,6 +60,7 @@ class CollectSettings:
     prefix: str = "own"
     minari_prefix: str | None = None
     overwrite: bool = False
+    policy_path: Path | None = None
 
     def __post_init__(self) -> None:
         """Checks what can be wrong without a look at the environment.
@@ -64,14 +71,24 @@ class CollectSettings:
         for name in ("num_steps", "evaluation_steps", "num_evaluation_episodes"):
             check_at_least_one(name, getattr(self, name))
         check_positive("noise_scale", self.noise_scale)
+        if self.preset == MAZES and self.policy_path is not None:
+            raise ValueError(f"`--from` must be left out for mazes, got {str(self.policy_path)!r}")
+        name = "kind" if self.policy_path is None else "kind with --from"
         for kind in self.kinds:
-            check_choice("kind", kind, (ALL, *self.all_kinds))
+            check_choice(name, kind, (ALL, *self.all_kinds))
         if self.preset == MAZES and self.overrides:
             raise ValueError(f"overrides are of a training, and mazes have none; got {list(self.overrides)}")
+        if self.policy_path is not None and self.training_steps is not None:
+            raise ValueError(
+                "`--training-steps` must be left out with --from, which trains nothing, "
+                f"got {self.training_steps}"
+            )
 
     @property
     def all_kinds(self) -> tuple[str, ...]:
-        """Every kind there is for the preset."""
+        """Every kind that can be made."""
+        if self.policy_path is not None:
+            return POLICY_KINDS
         return MAZE_KINDS if self.preset == MAZES else KINDS
 
     def seed_of(self, kind: str) -> int:
@@ -93,8 +110,15 @@ class Collector:
     version = "v2"
 
     def __init__(self, settings: CollectSettings, task: str, progress: ProgressLine):
-        """Names the task."""
+        """Names the task.
+
+        Raises:
+          ValueError: if the names are none that Minari takes.
+        """
         self.settings, self.task, self.progress = settings, task, progress
+        if settings.minari_prefix is not None:
+            for kind in settings.all_kinds:
+                check_minari_id("--minari-id PREFIX/TASK/KIND-v0", self.minari_id(kind))
 
     def get(self, kind: str) -> Path:
         """Returns the folder of a dataset, which is made unless it is there already.
@@ -123,6 +147,10 @@ class Collector:
     def name_of(self, kind: str) -> str:
         """Returns the name of a dataset."""
         return f"{self.settings.prefix}-{self.task}-{kind}"
+
+    def minari_id(self, kind: str) -> str:
+        """Returns the id of a Minari dataset."""
+        return f"{self.settings.minari_prefix}/{self.task}/{kind}-v0"
 
     def recipe(self, kind: str) -> dict[str, Any]:
         """Returns all that a dataset depends on, as plain JSON values."""

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from distill_rl.cli.plots import STYLE, TICKS
 from distill_rl.datasets.d4rl import read_d4rl
-from distill_rl.datasets.minari_format import read_minari
+from distill_rl.datasets.minari_format import is_minari_id, read_minari
 from distill_rl.datasets.offline_dataset import OfflineDataset
 from distill_rl.datasets.scores import REFERENCE_SCORES, normalized_score
 from distill_rl.datasets.store import dataset_path, save_dataset
@@ -166,10 +166,16 @@ def import_from(
       The folder of the dataset.
 
     Raises:
-      ValueError: from the readers, for an option that does not go with the source, or if the name is taken;
-        nothing is left behind then.
+      ValueError: from the readers, for a source that is neither of the two, an option that does not go with
+        it, or if the name is taken; nothing is left behind then.
     """
     is_file = source.endswith(_D4RL_SUFFIXES)
+    if not is_file and (Path(source).is_file() or not is_minari_id(source)):
+        raise ValueError(
+            f"`source` must be an HDF5 file of D4RL, called *{' or *'.join(_D4RL_SUFFIXES)}, or the id of a "
+            f"Minari dataset such as mujoco/hopper/medium-v0, got {source!r}; data of a run's policy: "
+            "distill-rl collect TASK --from RUN"
+        )
     if is_file and download:
         raise ValueError("`download` goes with Minari datasets, got an HDF5 file")
     if not is_file and max_episode_steps is not None:

@@ -24,16 +24,20 @@ def list_datasets() -> None:
             typer.echo(f"no datasets in {datasets_folder()}; get one by `distill-rl datasets import`")
             return
         table = Table("dataset", "episodes", "steps", "mean return", "score", "source", box=None)
+        problems = []
         for name in names:
             try:
                 facts = describe(load_dataset(name))
             except ValueError as error:
-                table.add_row(name, "-", "-", "-", "-", str(error))
+                table.add_row(name, "-", "-", "-", "-", "damaged, see below")
+                problems.append(f"{name}: {error}")
                 continue
             score = "-" if facts.score is None else f"{facts.score:.1f}"
             cells = (f"{facts.num_episodes:,}", f"{facts.num_steps:,}", f"{facts.mean_return:.1f}", score)
             table.add_row(name, *cells, facts.source)
     Console().print(table)
+    for problem in problems:  # whole, which a cell of the table has no room for
+        typer.echo(problem)
 
 
 @datasets_app.command()

@@ -73,8 +73,8 @@ def choose_policies(mean_returns: Sequence[float], fraction: float = MEDIUM_FRAC
       Their indices.
 
     Raises:
-      ValueError: if the training was too short: no return is positive, or the untrained policy has that
-        share already.
+      ValueError: if the training was too short: no return is positive, the untrained policy has that share
+        already, or the best policy is the first one that has it.
     """
     expert = int(np.argmax(mean_returns))
     best = mean_returns[expert]
@@ -87,6 +87,11 @@ def choose_policies(mean_returns: Sequence[float], fraction: float = MEDIUM_FRAC
         raise ValueError(
             f"training must go on until the best return is {1.0 / fraction:.3g} times the untrained policy's "
             f"{mean_returns[0]:.1f}, got {best:.1f}; more steps?"
+        )
+    if medium == expert:
+        raise ValueError(
+            f"training must go on until a policy is better than the medium one, got {best:.1f} for both; "
+            "train longer (--training-steps), or judge policies more often (--evaluation-steps)?"
         )
     return PolicyChoice(medium, expert)
 

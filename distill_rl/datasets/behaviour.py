@@ -5,6 +5,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from distill_rl.checks import check_shape
+
 _LARGEST = 1.0 - 1e-6
 _LOG_STD_BOUNDS = (-20.0, 2.0)
 
@@ -27,6 +29,22 @@ class BehaviourPolicy:
     second: Layer
     mean: Layer
     log_std: Layer
+
+    def check_sizes(self, observation_size: int, action_size: int) -> None:
+        """Checks that the layers fit one another, and what they are given and asked for.
+
+        Args:
+          observation_size: `O`.
+          action_size: `A`.
+
+        Raises:
+          ValueError: naming the layer, what was expected and what came.
+        """
+        hidden = observation_size
+        for name, num_outputs in (("first", None), ("second", None)):
+            hidden = self._check_layer(name, num_outputs, hidden)
+        for name in ("mean", "log_std"):
+            self._check_layer(name, action_size, hidden)
 
     def log_prob(self, observation: np.ndarray, action: np.ndarray) -> np.ndarray:
         """Returns log-densities: `sum_j log N(u_j; m_j, s_j^2) - log(1 - a_j^2)`, `a = tanh(u)`.
@@ -65,6 +83,13 @@ class BehaviourPolicy:
         """Builds the policy from what `to_arrays` returned."""
         names = [field.name for field in dataclasses.fields(BehaviourPolicy)]
         return BehaviourPolicy(*((arrays[f"{name}_weight"], arrays[f"{name}_bias"]) for name in names))
+
+    def _check_layer(self, name: str, num_outputs: int | None, num_inputs: int) -> int:
+        """Checks a layer, and returns how many outputs it has."""
+        weight, bias = getattr(self, name)
+        check_shape(f"behaviour_policy.{name} weight", weight, (num_outputs, num_inputs))
+        check_shape(f"behaviour_policy.{name} bias", bias, weight.shape[:1])
+        return len(bias)
 
     def _parameters(self, observation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         hidden = np.asarray(observation, np.float64)

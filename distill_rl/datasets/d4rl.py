@@ -38,8 +38,9 @@ def read_d4rl(path: str | Path, name: str, max_episode_steps: int | None = None)
       The dataset. Actions are those of the file, which D4RL bounds by [-1, 1].
 
     Raises:
-      ValueError: if the file cannot be read, a key is missing, an array has the wrong type or length, no step
-        ends an episode, or `max_episode_steps` is below 1 or of no use.
+      ValueError: if the file cannot be read, a key is missing, an array has the wrong type or length, the
+        policy is of other sizes than the data, no step ends an episode, or `max_episode_steps` is below 1 or
+        of no use.
     """
     if max_episode_steps is not None:
         check_at_least_one("max_episode_steps", max_episode_steps)
@@ -82,6 +83,8 @@ def read_d4rl(path: str | Path, name: str, max_episode_steps: int | None = None)
 
 
 def _open(path: Path) -> h5py.File:
+    if not path.exists():
+        raise ValueError(f"`{path}` must be an HDF5 file, got no such file")
     try:
         return h5py.File(path, "r")
     except OSError as error:

@@ -1,6 +1,5 @@
 """Reads and writes Minari datasets. Source: https://minari.farama.org."""
 
-import re
 import warnings
 from typing import Any
 
@@ -8,13 +7,12 @@ import gymnasium as gym
 import minari
 import numpy as np
 from minari.data_collector import EpisodeBuffer
+from minari.dataset.minari_dataset import parse_dataset_id
 
 from distill_rl.datasets.offline_dataset import OfflineDataset, normalize_actions
 
 LOG_PROB_INFO = "behaviour_log_prob"
 """Key of the log-density of each action, among the infos of a step."""
-
-_ID = re.compile(r"([\w.-]+/)*[\w.-]+-v\d+")
 
 
 def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
@@ -32,13 +30,15 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
       ValueError: if it is not there, its observations are no vectors or its actions no bounded box, or an
         episode has no end.
     """
-    _check_id(dataset_id)
+    check_minari_id("dataset_id", dataset_id)
     try:
         source = minari.load_dataset(dataset_id, download=download)
     except ImportError as error:
         raise ValueError(f"`download` needs more packages, `pip install 'minari[hf]'`: {error}") from error
     except (KeyError, OSError, ValueError) as error:
-        raise ValueError(f"`dataset_id` must be a Minari dataset, got {dataset_id!r}: {error}") from error
+        is_absent = isinstance(error, FileNotFoundError) and not download
+        reason = "it is not on this machine; get it by --download" if is_absent else error
+        raise ValueError(f"`dataset_id` must be a Minari dataset, got {dataset_id!r}: {reason}") from error
     observation_space, action_space = source.observation_space, source.action_space
     if not _is_vector(observation_space):
         raise ValueError(f"`{dataset_id}` must have vector observations, got {observation_space}")
@@ -50,7 +50,10 @@ def read_minari(dataset_id: str, download: bool = False) -> OfflineDataset:
         for episode in source.iterate_episodes():
             _add_episode(parts, ends, episode, observation_space, dataset_id)
     except (KeyError, OSError) as error:
-        raise ValueError(f"`{dataset_id}` is damaged after episode {len(ends) - 1}: {error}") from error
+        raise ValueError(
+            f"`{dataset_id}` is damaged: episode {len(ends) + 1} of {source.total_episodes} cannot be read: "
+            f"{error}"
+        ) from error
     if not ends:
         raise ValueError(f"`{dataset_id}` must hold at least one episode, got none")
     total = ends[-1]
@@ -118,9 +121,30 @@ def _add_episode(
     ends.append(length + (ends[-1] if ends else 0))
 
 
-def _check_id(dataset_id: str) -> None:
-    if not _ID.fullmatch(dataset_id):
-        raise ValueError(f"`dataset_id` must be of the form own/hopper/medium-v0, got {dataset_id!r}")
+def is_minari_id(text: str) -> bool:
+    """Returns whether Minari takes a text for the id of a dataset with a version."""
+    try:
+        parse_dataset_id(text)
+    except (ValueError, TypeError):  # the latter without a version
+        return False
+    return True
+
+
+def check_minari_id(name: str, dataset_id: str) -> None:
+    """Checks that Minari takes an id.
+
+    Args:
+      name: name of the argument, for the message.
+      dataset_id: to check.
+
+    Raises:
+      ValueError: if it does not.
+    """
+    if not is_minari_id(dataset_id):
+        raise ValueError(
+            f"`{name}` must be of the form own/hopper/medium-v0, of letters, digits, - and _, two or more "
+            f"before the last slash, got {dataset_id!r}"
+        )
 
 
 def write_minari(
@@ -137,12 +161,12 @@ def write_minari(
     Raises:
       ValueError: if final observations are missing, the id is malformed, or there is one already.
     """
-    _check_id(dataset_id)
+    check_minari_id("dataset_id", dataset_id)
     if not dataset.has_final_observations:
         raise ValueError("`dataset` must know what followed the last step of each episode, which it does not")
     is_there = dataset_id in minari.list_local_datasets()
     if is_there and not overwrite:
-        raise ValueError(f"`dataset_id` must be free, got {dataset_id!r}; it is replaced with overwrite")
+        raise ValueError(f"`dataset_id` must be free, got {dataset_id!r}; it is replaced with --overwrite")
     low = np.asarray(dataset.metadata.get("action_low", -np.ones(dataset.actions.shape[1])), np.float32)
     high = np.asarray(dataset.metadata.get("action_high", np.ones(dataset.actions.shape[1])), np.float32)
     buffers = _buffers(dataset, low, high)

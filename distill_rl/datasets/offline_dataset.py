@@ -102,6 +102,8 @@ class OfflineDataset:
             array = getattr(self, name)
             if array is not None and array.dtype != dtype:
                 raise ValueError(f"`{name}` must have dtype {np.dtype(dtype)}, got {array.dtype}")
+        if self.behaviour_policy is not None:
+            self.behaviour_policy.check_sizes(observation_size, self.actions.shape[1])
         ends = self.episode_ends
         if not len(ends) or ends[0] < 1 or (np.diff(ends) < 1).any() or ends[-1] != num_steps:
             raise ValueError(f"`episode_ends` must rise from at least 1 to {num_steps}, got {ends}")

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 import zipfile
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,11 @@ FOLDER_VARIABLE = "DISTILL_RL_DATASETS"
 _DESCRIPTION = "dataset.json"
 _OPTIONAL = "behaviour_log_probs"
 _POLICY = "behaviour_policy.npz"
+_DAMAGE = (OSError, ValueError, KeyError, TypeError, EOFError, SyntaxError, TokenError, zipfile.BadZipFile)
+"""What numpy raises for files that are cut off, or have other bytes in their headers."""
+
+_OWN = re.compile(r"own-(?P<task>.+?)-(?P<kind>medium-replay|medium-expert|full-replay|[^-]+)")
+_PRESETS = {"halfcheetah": "half_cheetah"}
 
 
 def datasets_folder() -> Path:
@@ -45,6 +52,19 @@ def dataset_path(name: str) -> Path:
     return datasets_folder() / name
 
 
+def command_for(name: str) -> str:
+    """Returns the command line that brings a dataset here: ours are collected, others read from a file.
+
+    Args:
+      name: of the dataset.
+    """
+    own = _OWN.fullmatch(name)
+    if own is None:
+        return f"distill-rl datasets import FILE --name {name}"
+    task = own["task"]
+    return f"distill-rl collect {_PRESETS.get(task, task.replace('-', '_'))} --kind {own['kind']}"
+
+
 def save_dataset(dataset: OfflineDataset, path: Path, overwrite: bool = False) -> Path:
     """Writes a dataset, whole or not at all.
 
@@ -62,7 +82,7 @@ def save_dataset(dataset: OfflineDataset, path: Path, overwrite: bool = False) -
     dataset.validate()
     is_dataset = (path / _DESCRIPTION).is_file()
     if path.exists() and not (overwrite and is_dataset):
-        hint = "; it is replaced with overwrite" if is_dataset else ", which is no dataset"
+        hint = "; it is replaced with --overwrite" if is_dataset else ", which is no dataset"
         raise ValueError(f"`path` must be free, got {path}{hint}")
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic.new_folder(path) as folder:
@@ -96,7 +116,7 @@ def load_dataset(name_or_path: str | Path, is_mapped: bool = True) -> OfflineDat
     try:
         description = json.loads((path / _DESCRIPTION).read_text(encoding="utf-8"))
         version = description["format_version"]
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise ValueError(f"`{path / _DESCRIPTION}` is damaged: {error!r}") from error
     if version != FORMAT_VERSION:
         raise ValueError(f"`{path}` must have format version {FORMAT_VERSION}, got {version}")
@@ -107,7 +127,7 @@ def load_dataset(name_or_path: str | Path, is_mapped: bool = True) -> OfflineDat
             continue
         try:
             arrays[name] = np.load(file, mmap_mode="r" if is_mapped else None, allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except _DAMAGE as error:
             raise ValueError(f"`{file}` is missing or damaged: {error}") from error
     try:
         dataset = OfflineDataset(
@@ -117,7 +137,7 @@ def load_dataset(name_or_path: str | Path, is_mapped: bool = True) -> OfflineDat
             behaviour_policy=_load_policy(path / _POLICY),
         )
         dataset.check_layout()
-    except (ValueError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+    except (ValueError, KeyError, AttributeError) as error:
         raise ValueError(f"`{path}` is damaged: {error}") from error
     return dataset
 
@@ -125,8 +145,11 @@ def load_dataset(name_or_path: str | Path, is_mapped: bool = True) -> OfflineDat
 def _load_policy(file: Path) -> BehaviourPolicy | None:
     if not file.is_file():
         return None
-    with np.load(file, allow_pickle=False) as arrays:
-        return BehaviourPolicy.from_arrays(dict(arrays))
+    try:
+        with np.load(file, allow_pickle=False) as arrays:
+            return BehaviourPolicy.from_arrays(dict(arrays))
+    except _DAMAGE as error:
+        raise ValueError(f"`{file.name}` cannot be read: {error}") from error
 
 
 def concatenate(datasets: list[OfflineDataset], name: str) -> OfflineDataset:
@@ -167,20 +190,22 @@ def concatenate(datasets: list[OfflineDataset], name: str) -> OfflineDataset:
     ).validate()
 
 
-def find_dataset(name_or_path: str | Path) -> Path:
+def find_dataset(name_or_path: str | Path, argument: str = "name_or_path") -> Path:
     """Returns the folder of a dataset.
 
     Args:
       name_or_path: a name in the folder of all datasets, or the folder of one.
+      argument: what the caller calls it, for the message.
 
     Raises:
-      ValueError: if there is none, naming the nearest.
+      ValueError: if there is none, naming the nearest and the command that brings it here.
     """
     for path in (Path(name_or_path), datasets_folder() / name_or_path):
         if (path / _DESCRIPTION).is_file():
             return path
     known = dataset_names()
     raise ValueError(
-        f"`name_or_path` must be a dataset in {datasets_folder()} or the folder of one, got "
-        f"{str(name_or_path)!r}{nearest(str(name_or_path), known)}; there are {', '.join(known) or 'none'}"
+        f"`{argument}` must be a dataset in {datasets_folder()} or the folder of one, got "
+        f"{str(name_or_path)!r}{nearest(str(name_or_path), known)}; there are {', '.join(known) or 'none'}; "
+        f"to get it: {command_for(Path(name_or_path).name)}"
     )

@@ -8,6 +8,7 @@ from typing import Any
 import safetensors
 import safetensors.torch
 
+from distill_rl.checks import check_finite
 from distill_rl.networks.q_ensemble import QEnsemble
 from distill_rl.networks.world_model import Encoder
 from distill_rl.policies.chunk import ChunkPolicy
@@ -39,10 +40,16 @@ def save_policy(
 
     Returns:
       The folder.
+
+    Raises:
+      ValueError: if a weight is not finite, naming the tensor; nothing is written.
     """
+    weights = weights_of(policy, encoder, critic)
+    for name, tensor in weights.items():
+        check_finite(name, tensor)
     folder = Path(path)
     folder.mkdir(parents=True, exist_ok=True)
-    content = safetensors.torch.save(weights_of(policy, encoder, critic))
+    content = safetensors.torch.save(weights)
     description = describe_policy(policy, metadata, encoder, critic)
     description[_DIGEST] = hashlib.sha256(content).hexdigest()
     (folder / _WEIGHTS_NAME).write_bytes(content)
@@ -78,6 +85,12 @@ def load_policy(path: str | Path, name: str = "policy") -> LoadedPolicy | Loaded
     except safetensors.SafetensorError as error:
         raise ValueError(f"`{weights_path}` does not fit {_DESCRIPTION_NAME}: {error}") from error
     return assemble_policy(description, weights, folder / _DESCRIPTION_NAME, weights_path)
+
+
+def policy_digest(path: str | Path) -> str:
+    """Returns the sha256 of a policy's weights, by which policies are told apart; see `load_policy`."""
+    digest: str = _read_description(find_policy_folder(path) / _DESCRIPTION_NAME)[_DIGEST]
+    return digest
 
 
 def find_policy_folder(path: str | Path, name: str = "policy") -> Path:

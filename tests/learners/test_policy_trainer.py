@@ -68,6 +68,21 @@ def test_statistics_reach_every_normaliser_and_outlive_a_rollback():
             assert float(normalizer.count) == 500.0
 
 
+def test_nothing_but_broken_batches_ends_training():
+    """After ten returns to the last good weights without a good update; one in between starts anew."""
+    broken = dataclasses.replace(make_batch(), action=np.full((4, 2), np.nan))
+    trainer = Regression(3, 2, Config(), seed=0)
+    for _ in range(2):
+        for _ in range(19):
+            trainer.update(broken)
+        trainer.update(make_batch())
+    for _ in range(19):
+        trainer.update(broken)
+    with pytest.raises(ValueError, match=r"`loss` must be finite, .* the last 20 updates, .* 10 times"):
+        trainer.update(broken)
+    assert (trainer.num_updates, trainer.num_skipped_updates) == (2, 58)
+
+
 def test_averages_follow_by_the_decay():
     """A quarter of the way at each step for a decay of three quarters."""
     trainer = Regression(3, 2, Config(), seed=0)

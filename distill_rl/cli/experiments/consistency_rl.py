@@ -15,7 +15,7 @@ from distill_rl.algorithms.offline_config import OFFLINE_METHODS
 from distill_rl.checks import check_choice
 from distill_rl.cli.experiments.base import SCALES, Experiment, Row
 from distill_rl.cli.experiments.consistency_rl_results import draw_results, write_table
-from distill_rl.cli.experiments.jobs import in_subprocess, run_jobs
+from distill_rl.cli.experiments.jobs import check_datasets, in_subprocess, run_jobs
 from distill_rl.cli.experiments.offline_run import run_here
 from distill_rl.cli.experiments.offline_spec import CONTEXT_STEPS, OfflineSpec
 from distill_rl.cli.presets import load_preset
@@ -230,6 +230,7 @@ def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
         specs = {name: spec for name, spec in specs.items() if name not in left_out}
         if left_out:
             note_fn(f"d3rlpy is not installed (`make setup-bench`); without it: {', '.join(left_out)}")
+    check_datasets(specs, folder)
     if scale == "tiny":  # a process takes longer to start than such a run
         return run_jobs(run_here, specs, folder, note_fn)
     return run_jobs(in_subprocess(_JOB_MODULE), specs, folder, note_fn, num_parallel=2)

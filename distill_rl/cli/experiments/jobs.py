@@ -10,6 +10,7 @@ from typing import Any
 
 from distill_rl.cli.experiments.base import Row
 from distill_rl.cli.failure import TrainingError
+from distill_rl.datasets.store import command_for, dataset_names, datasets_folder
 from distill_rl.storage import atomic
 
 _RESULT, _SPEC, _LOG = "result.json", "spec.json", "log.txt"
@@ -44,8 +45,7 @@ def run_jobs(
     Raises:
       TrainingError: from `run_fn`, if a job fails.
     """
-    # As JSON gives them back, to be compared with what is there.
-    specs = json.loads(json.dumps(specs))
+    specs = _as_json(specs)
 
     def run_one(index: int, name: str) -> list[Row]:
         spec, job_folder = specs[name], folder / name
@@ -67,6 +67,24 @@ def run_jobs(
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
+
+
+def check_datasets(specs: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    """Checks that the datasets of all jobs that are not finished are here, before the first one runs.
+
+    Args:
+      specs: see `run_jobs`; each names its `dataset`.
+      folder: see `run_jobs`.
+
+    Raises:
+      ValueError: naming all that are missing, and the commands that bring them here.
+    """
+    unfinished = [spec for name, spec in _as_json(specs).items() if read_result(folder / name, spec) is None]
+    known = dataset_names()
+    missing = [name for name in dict.fromkeys(spec["dataset"] for spec in unfinished) if name not in known]
+    if missing:
+        commands = "\n".join(f"  {name}: {command_for(name)}" for name in missing)
+        raise ValueError(f"`{datasets_folder()}` must hold all datasets, got none of these:\n{commands}")
 
 
 def in_subprocess(module: str) -> RunFn:
@@ -111,3 +129,9 @@ def read_result(folder: Path, spec: Mapping[str, Any]) -> list[Row] | None:
         return None
     result = json.loads(path.read_text(encoding="utf-8"))
     return result["rows"] if result["spec"] == spec else None
+
+
+def _as_json(specs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Returns specifications as JSON gives them back, to be compared with what is there."""
+    plain: dict[str, dict[str, Any]] = json.loads(json.dumps(specs))
+    return plain

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from distill_rl.cli.experiments.base import Experiment, Row, Rows
-from distill_rl.cli.experiments.jobs import in_subprocess, run_jobs
+from distill_rl.cli.experiments.jobs import check_datasets, in_subprocess, run_jobs
 from distill_rl.cli.experiments.ractd_run import run_here
 from distill_rl.cli.experiments.ractd_spec import (
     AWARE,
@@ -76,10 +76,17 @@ def students(scale: str, task: str) -> dict[str, dict[str, float]]:
 def run_specs(
     scale: str, specs: dict[str, RactdSpec], folder: Path, note_fn: Callable[[str], None]
 ) -> list[Row]:
-    """Runs specifications, each in a process of its own but for `tiny`."""
+    """Runs specifications, each in a process of its own but for `tiny`.
+
+    Raises:
+      ValueError: if datasets are missing, naming all of them, before the first run.
+      TrainingError: if a run fails.
+    """
+    jobs = {name: dataclasses.asdict(spec) for name, spec in specs.items()}
+    check_datasets(jobs, folder)
     # A process takes longer to start than a run of the tiny scale.
     run_fn = run_here if scale == "tiny" else in_subprocess(_JOB_MODULE)
-    return run_jobs(run_fn, {name: dataclasses.asdict(spec) for name, spec in specs.items()}, folder, note_fn)
+    return run_jobs(run_fn, jobs, folder, note_fn)
 
 
 def last_rows(rows: Rows, task: str) -> dict[str, list[Row]]:

@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from scipy import stats
 
 from distill_rl.cli.experiments.cm_ppo import ppo_specs
-from distill_rl.cli.experiments.cm_ppo_results import mean_interval
+from distill_rl.cli.experiments.cm_ppo_results import draw_results, mean_interval, shared_curves
+from distill_rl.cli.experiments.cm_ppo_run import STATISTICS
 from distill_rl.cli.reproduce import reproduce
 
 
@@ -49,6 +51,39 @@ def test_variants_share_everything_but_the_policy():
             v: {s.seed for s in own.values() if s.variant == v} for v in ("gaussian", "literal", "bounded")
         }
         assert seeds["gaussian"] == seeds["literal"] == seeds["bounded"]
+
+
+def test_curves_are_compared_where_all_seeds_have_been():
+    """Hand-worked: points of both seeds up to the shorter one; of two evaluations at 2 the later one."""
+
+    def run(*points):
+        return [{"episodes": x, "episode_return": y} for x, y in points]
+
+    x, values = shared_curves(
+        [run((0, 0.0), (4, 8.0), (9, 9.0)), run((0, 1.0), (2, 2.0), (2, 3.0), (6, 7.0))], "episodes"
+    )
+    np.testing.assert_array_equal(x, [0, 2, 4, 6])
+    np.testing.assert_allclose(values, [[0.0, 4.0, 8.0, 8.4], [1.0, 3.0, 5.0, 7.0]])
+
+
+def test_returns_are_drawn_over_steps_and_over_episodes(monkeypatch, tmp_path):
+    """Two rows of panels; the figure that tells why says how many seeds its lines are the mean of."""
+    figures = []
+    monkeypatch.setattr(Figure, "savefig", lambda figure, path: figures.append(figure))
+    statistics = dict.fromkeys(STATISTICS, 1.0)
+    own = {"task": "t", "action_repeat": 1, "part": "curve", **statistics}
+    rows = [
+        {**own, "variant": variant, "seed": seed, "env_steps": n, "episodes": n, "episode_return": float(n)}
+        for variant, seeds in (("gaussian", (1, 2)), ("literal", (1,)))
+        for seed in seeds
+        for n in range(3)
+    ]
+    draw_results(rows, tmp_path)
+    returns, diagnosis = figures
+    assert [axis.get_xlabel() for axis in returns.axes] == ["environment steps", "episodes of training"]
+    assert [len(axis.lines) for axis in returns.axes] == [2, 2]
+    labels = [text.get_text() for text in diagnosis.legends[0].get_texts()]
+    assert labels == ["Gaussian (RLlib) (2)", "literal: exact ratios, A L (1)"]
 
 
 def test_interval_of_the_mean_is_students():

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 
+from distill_rl.cli.experiments import EXPERIMENTS
 from distill_rl.cli.experiments.consistency_rl import LABELS, OTHER_ACTING, offline_specs
 from distill_rl.cli.experiments.consistency_rl_results import selected, split_runs, write_table
 from distill_rl.cli.reproduce import reproduce
@@ -49,6 +50,18 @@ def test_every_method_and_ablation_runs(own_data, tmp_path):
     again = []
     reproduce("consistency_rl", "tiny", tmp_path / "out", again.append)
     assert len(again) == len(notes) and all("already there" in note for note in again)
+
+
+def test_all_missing_datasets_are_told_before_the_first_job(tmp_path, monkeypatch):
+    """Nine files of D4RL, each once; no job has begun."""
+    monkeypatch.setenv("DISTILL_RL_DATASETS", str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="must hold all datasets, got none of these") as raised:
+        EXPERIMENTS["consistency_rl"].run("full", tmp_path / "out", lambda note: None)
+    lines = [line.strip() for line in str(raised.value).splitlines()[1:]]
+    assert len(set(lines)) == len(lines) == 9
+    name = "walker2d-medium-v2"
+    assert f"{name}: distill-rl datasets import FILE --name {name}" in lines
+    assert not (tmp_path / "out").exists()
 
 
 def test_full_scale_has_the_published_settings():

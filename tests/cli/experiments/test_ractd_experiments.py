@@ -104,6 +104,29 @@ def test_returns_without_modes_are_refused():
             threshold(returns)
 
 
+@pytest.mark.parametrize(
+    ("name", "missing"),
+    [
+        (
+            "ractd",
+            [
+                "own-hopper-medium-expert: distill-rl collect hopper --kind medium-expert",
+                "own-hopper-medium-replay: distill-rl collect hopper --kind medium-replay",
+            ],
+        ),
+        ("mode_selection", ["own-hopper-medium-expert: distill-rl collect hopper --kind medium-expert"]),
+        ("reward_weight", ["own-hopper-medium-replay: distill-rl collect hopper --kind medium-replay"]),
+    ],
+)
+def test_all_missing_datasets_are_told_before_the_first_job(name, missing, tmp_path, monkeypatch):
+    """With the commands that bring them; no job has begun."""
+    monkeypatch.setenv("DISTILL_RL_DATASETS", str(tmp_path / "none"))
+    with pytest.raises(ValueError, match="must hold all datasets, got none of these") as raised:
+        EXPERIMENTS[name].run("small", tmp_path / "out", print)
+    assert [line.strip() for line in str(raised.value).splitlines()[1:]] == missing
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("name", ["ractd", "mode_selection", "reward_weight"])
 def test_an_unknown_scale_is_named(name, tmp_path):
     with pytest.raises(ValueError, match=r"`scale` must be one of .*did you mean 'small'"):

@@ -125,6 +125,20 @@ def test_log_probs_and_the_behaviour_policy_come_along(tmp_path):
     assert stats.kstest(np.arctanh(draws[:, 0].astype(float)), one.cdf).pvalue > 1e-3
 
 
+def test_a_policy_of_other_sizes_than_the_data_is_refused(tmp_path):
+    """One that sees four numbers cannot have acted on three."""
+    form = {"metadata/policy/nonlinearity": "relu", "metadata/policy/output_distribution": "tanh_gaussian"}
+    sizes = {"fc0": (8, 4), "fc1": (8, 8), "last_fc": (2, 8), "last_fc_log_std": (2, 8)}
+    for name, shape in sizes.items():
+        form[f"metadata/policy/{name}/weight"], form[f"metadata/policy/{name}/bias"] = (
+            np.zeros(shape),
+            np.zeros(shape[0]),
+        )
+    path = _write(tmp_path / "a.hdf5", _arrays() | form)
+    with pytest.raises(ValueError, match=r"`behaviour_policy\.first weight` must have shape \[any, 3\]"):
+        read_d4rl(path, "x")
+
+
 def _truncate(path):
     path.write_bytes(path.read_bytes()[:600])
 
@@ -152,10 +166,10 @@ def test_a_broken_file_gives_one_clear_error(tmp_path, break_fn, message):
 
 
 def test_a_truncated_file_gives_one_clear_error(tmp_path):
-    """And so does none at all."""
+    """And so does none at all, which is another one."""
     path = _write(tmp_path / "a.hdf5", _arrays())
     _truncate(path)
     with pytest.raises(ValueError, match=r"a\.hdf5` must be a whole HDF5 file"):
         read_d4rl(path, "x")
-    with pytest.raises(ValueError, match=r"b\.hdf5` must be a whole HDF5 file"):
+    with pytest.raises(ValueError, match=r"b\.hdf5` must be an HDF5 file, got no such file"):
         read_d4rl(tmp_path / "b.hdf5", "x")

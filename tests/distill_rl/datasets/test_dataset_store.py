@@ -4,7 +4,15 @@ import numpy as np
 import pytest
 from made_dataset import make_dataset
 
-from distill_rl.datasets.store import concatenate, dataset_names, dataset_path, load_dataset, save_dataset
+from distill_rl.datasets.behaviour import BehaviourPolicy
+from distill_rl.datasets.store import (
+    command_for,
+    concatenate,
+    dataset_names,
+    dataset_path,
+    load_dataset,
+    save_dataset,
+)
 
 
 def test_a_dataset_survives_the_disk(tmp_path, monkeypatch):
@@ -32,13 +40,17 @@ def test_damage_is_named(tmp_path, monkeypatch):
     np.save(path / "rewards.npy", np.zeros(3, np.float32))
     with pytest.raises(ValueError, match=r"made` is damaged: `rewards` must have shape \[12\], got \[3\]"):
         load_dataset("made")
-    (path / "rewards.npy").write_bytes(b"123")
-    with pytest.raises(ValueError, match=r"rewards\.npy` is missing or damaged"):
-        load_dataset("made")
+    whole = (path / "observations.npy").read_bytes()
+    for damaged in (b"123", b"", whole[:200], whole.replace(b"{'", b"{(", 1), whole.replace(b"'", b"9", 1)):
+        (path / "rewards.npy").write_bytes(damaged)
+        for is_mapped in (True, False):
+            with pytest.raises(ValueError, match=r"rewards\.npy` is missing or damaged"):
+                load_dataset("made", is_mapped)
     np.save(path / "rewards.npy", np.zeros(12, np.float32))
-    (path / "behaviour_policy.npz").write_bytes(b"PK\x03\x04")
-    with pytest.raises(ValueError, match=r"made` is damaged: .* zip"):
-        load_dataset("made")
+    for damaged in (b"PK\x03\x04", b""):
+        (path / "behaviour_policy.npz").write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"made` is damaged: `behaviour_policy\.npz` cannot be read"):
+            load_dataset("made")
     (path / "dataset.json").write_text('{"format_version": 9, "metadata": {}}')
     with pytest.raises(ValueError, match="must have format version 1, got 9"):
         load_dataset("made")
@@ -47,13 +59,50 @@ def test_damage_is_named(tmp_path, monkeypatch):
         load_dataset("made")
 
 
+def test_missing_data_are_told_with_the_command_that_brings_them(tmp_path, monkeypatch):
+    """Own names are taken apart into task and kind; any other is that of a file to import."""
+    monkeypatch.setenv("DISTILL_RL_DATASETS", str(tmp_path))
+    with pytest.raises(ValueError, match=r"to get it: distill-rl datasets import FILE --name hopper-v2$"):
+        load_dataset("hopper-v2")
+    commands = {
+        "own-hopper-medium-replay": "hopper --kind medium-replay",
+        "own-halfcheetah-expert": "half_cheetah --kind expert",
+        "own-inverted-pendulum-medium": "inverted_pendulum --kind medium",
+        "own-maze2d-umaze": "maze2d --kind umaze",
+    }
+    for name, command in commands.items():
+        assert command_for(name) == f"distill-rl collect {command}"
+    assert command_for("own-thing") == "distill-rl datasets import FILE --name own-thing"
+
+
+def test_a_policy_of_other_sizes_is_refused(tmp_path):
+    """It would fail when it acts, long after."""
+    sizes = {"first": (8, 3), "second": (8, 8), "mean": (2, 8), "log_std": (2, 8)}
+
+    def save(**changes):
+        layers = [(np.zeros(shape), np.zeros(shape[0])) for shape in (sizes | changes).values()]
+        dataset = dataclasses.replace(make_dataset(), behaviour_policy=BehaviourPolicy(*layers))
+        return save_dataset(dataset, tmp_path / "made", overwrite=True)
+
+    assert load_dataset(save()).behaviour_policy is not None
+    wrong = {
+        r"first weight` must have shape \[any, 3\], got \[8, 4\]": {"first": (8, 4)},
+        r"second weight` must have shape \[any, 8\], got \[8, 7\]": {"second": (8, 7)},
+        r"mean weight` must have shape \[2, 8\], got \[3, 8\]": {"mean": (3, 8)},
+        r"log_std weight` must have shape \[2, 8\], got \[1, 8\]": {"log_std": (1, 8)},
+    }
+    for message, changes in wrong.items():
+        with pytest.raises(ValueError, match=message):
+            save(**changes)
+
+
 def test_a_dataset_that_cannot_be_written_leaves_the_old_one(tmp_path):
     """Nothing is half there."""
     path = save_dataset(make_dataset(), tmp_path / "made")
     broken = dataclasses.replace(make_dataset(seed=1), rewards=np.zeros(3, np.float32))
     with pytest.raises(ValueError, match="`rewards` must have shape"):
         save_dataset(broken, path, overwrite=True)
-    with pytest.raises(ValueError, match=r"must be free, got .*it is replaced with overwrite"):
+    with pytest.raises(ValueError, match=r"must be free, got .*it is replaced with --overwrite"):
         save_dataset(make_dataset(seed=1), path)
     np.testing.assert_array_equal(load_dataset(path).rewards, make_dataset().rewards)
     assert [p.name for p in tmp_path.iterdir()] == ["made"]

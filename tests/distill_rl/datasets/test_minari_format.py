@@ -1,5 +1,8 @@
 import dataclasses
+import os
+from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from made_dataset import make_dataset
@@ -32,7 +35,7 @@ def test_what_is_written_is_read_back():
     np.testing.assert_allclose(found.actions, dataset.actions, atol=1e-6)
     np.testing.assert_allclose(found.behaviour_log_probs, dataset.behaviour_log_probs, atol=1e-5)
     assert found.metadata["env"] == "Pendulum-v1" and found.metadata["action_low"] == [-2.0, 0.0]
-    with pytest.raises(ValueError, match="`dataset_id` must be free"):
+    with pytest.raises(ValueError, match=r"`dataset_id` must be free, .* it is replaced with --overwrite"):
         write_minari(dataset, "own/made-v0")
     write_minari(make_dataset(with_log_probs=False, env="Unknown-v9"), "own/made-v0", overwrite=True)
     assert read_minari("own/made-v0").behaviour_log_probs is None
@@ -43,7 +46,27 @@ def test_what_minari_cannot_say_is_refused():
     dataset = dataclasses.replace(make_dataset(), has_final_observations=False)
     with pytest.raises(ValueError, match="`dataset` must know what followed the last step"):
         write_minari(dataset, "own/made-v0")
-    with pytest.raises(ValueError, match="`dataset_id` must be a Minari dataset, got 'own/none-v0'"):
+    with pytest.raises(
+        ValueError, match=r"got 'own/none-v0': it is not on this machine; get it by --download$"
+    ):
         read_minari("own/none-v0")
-    with pytest.raises(ValueError, match="must be of the form own/hopper/medium-v0, got 'hopper'"):
-        read_minari("hopper")
+    for dataset_id in ("hopper", "o/hopper-v0", "ok-v2.h5df", "own/hop.per-v0"):
+        with pytest.raises(
+            ValueError, match=f"must be of the form own/hopper/medium-v0, .* got '{dataset_id}'"
+        ):
+            read_minari(dataset_id)
+        with pytest.raises(ValueError, match=r"`dataset_id` must be of the form own/hopper/medium-v0"):
+            write_minari(make_dataset(), dataset_id)
+
+
+def test_damage_names_the_episode():
+    """The first one, too; they are counted from one."""
+    write_minari(make_dataset(), "own/made-v0")
+    path = Path(os.environ["MINARI_DATASETS_PATH"]) / "own/made-v0/data/main_data.hdf5"
+    for number in (3, 1):
+        with h5py.File(path, "r+") as file:
+            del file[f"episode_{number - 1}/rewards"]
+        with pytest.raises(
+            ValueError, match=f"`own/made-v0` is damaged: episode {number} of 3 cannot be read"
+        ):
+            read_minari("own/made-v0")

@@ -1,9 +1,13 @@
 """Settings of PPO with a consistency policy."""
 
+import json
+from pathlib import Path
+
 import pytest
 
 from distill_rl.algorithms.cm_ppo_config import CMPPOConfig
-from learners.ppo.config import ConsistencyPPOConfig
+from distill_rl.cli.experiments.cm_ppo import ppo_specs
+from learners.ppo.config import LITERAL_FORM, ConsistencyPPOConfig
 
 
 @pytest.mark.parametrize(
@@ -25,6 +29,16 @@ def test_values_out_of_range_are_refused(options, message):
     """The message names the field and what came."""
     with pytest.raises(ValueError, match=message):
         ConsistencyPPOConfig(**options)
+
+
+def test_paper_form_is_written_once():
+    """Options of the section, those of the experiment, and those that docs/cm_ppo.md spells out."""
+    assert CMPPOConfig().consistency(**LITERAL_FORM).consistency_settings.likelihood == "exact"
+    literal = [spec for spec in ppo_specs("small").values() if spec.variant == "literal"]
+    assert literal and all(LITERAL_FORM.items() <= spec.consistency.items() for spec in literal)
+    text = (Path(__file__).parents[3] / "docs" / "cm_ppo.md").read_text(encoding="utf-8")
+    for name, value in LITERAL_FORM.items():
+        assert f"`{name}={json.dumps(value)}`" in text
 
 
 def test_coefficient_falls_linearly_to_zero():

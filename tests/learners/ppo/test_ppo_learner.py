@@ -1,5 +1,7 @@
 """PPO's learner with a consistency policy, without Ray."""
 
+import itertools
+
 import gymnasium as gym
 import numpy as np
 import pytest
@@ -8,7 +10,11 @@ from ray.rllib.core import DEFAULT_MODULE_ID
 from ray.rllib.env.single_agent_episode import SingleAgentEpisode
 
 from distill_rl.algorithms.cm_ppo_config import CMPPOConfig
-from learners.ppo.learner import NUM_UPDATES_LIFETIME
+from learners.ppo.learner import (
+    NUM_ROLLBACKS_LIFETIME,
+    NUM_SKIPPED_UPDATES_LIFETIME,
+    NUM_UPDATES_LIFETIME,
+)
 
 _SPACES = (gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), np.float32))
 
@@ -16,11 +22,11 @@ _SPACES = (gym.spaces.Box(-1, 1, (3,), np.float32), gym.spaces.Box(-1, 1, (2,), 
 _NUM_ROWS = 4 * (16 + 1)  # RLlib adds a step to each episode
 
 
-def _learner(num_epochs=1, minibatch_size=_NUM_ROWS, lr=3e-4, **options):
+def _learner(num_epochs=1, minibatch_size=_NUM_ROWS, lr=3e-4, grad_clip=0.5, **options):
     config = (
         CMPPOConfig()
         .environment("Pendulum-v1", observation_space=_SPACES[0], action_space=_SPACES[1])
-        .training(lr=lr, num_epochs=num_epochs, minibatch_size=minibatch_size)
+        .training(lr=lr, grad_clip=grad_clip, num_epochs=num_epochs, minibatch_size=minibatch_size)
         .consistency(hidden_sizes=(16,), **options)
         .debugging(seed=1)
     )
@@ -167,3 +173,83 @@ def test_value_targets_are_learned_in_units_of_their_spread():
         reward_fn = lambda o, a, scale=scale: scale * _target_reward(o, a)  # noqa: E731
         losses.append(_update(learner, _episodes(learner, reward_fn))["vf_loss"])
     assert losses[1] == pytest.approx(losses[0], rel=1e-3)
+
+
+def _weights(learner):
+    networks = learner.module[DEFAULT_MODULE_ID].networks
+    return {name: value.clone() for name, value in networks.state_dict().items() if "normalizer" not in name}
+
+
+def _break_losses(monkeypatch, learner, is_broken_fn):
+    """Makes the losses of some updates NaN, by their number."""
+    compute_losses, number = learner.compute_losses, itertools.count()
+
+    def broken(**kwargs):
+        factor = float("nan") if is_broken_fn(next(number)) else 1.0
+        return {name: factor * loss for name, loss in compute_losses(**kwargs).items()}
+
+    monkeypatch.setattr(learner, "compute_losses", broken)
+
+
+def _constant_targets(learner):
+    """Lets statistics of values settle, so that nothing but updates moves weights."""
+    learner.module[DEFAULT_MODULE_ID].networks.update_value_scale = lambda *_: None
+
+
+def test_updates_that_are_not_finite_are_skipped(monkeypatch):
+    """A NaN here and there costs an update each, and neither weights nor statistics."""
+    learner = _learner(num_epochs=4, minibatch_size=17)
+    _break_losses(monkeypatch, learner, lambda number: number in (0, 5))
+    before = _weights(learner)
+    metrics = _update(learner, _episodes(learner, _target_reward))
+    assert (metrics[NUM_UPDATES_LIFETIME], metrics[NUM_SKIPPED_UPDATES_LIFETIME]) == (14, 2)
+    assert metrics[NUM_ROLLBACKS_LIFETIME] == 0 and np.isfinite(metrics["policy_gradient_norm"])
+    after = _weights(learner)
+    assert all(torch.isfinite(value).all() for value in after.values())
+    assert any(not torch.equal(value, before[name]) for name, value in after.items())
+
+
+@pytest.mark.parametrize("num_epochs", [1, 4])
+def test_weights_that_a_step_broke_come_back(num_epochs):
+    """A huge step: no loss is finite after it, or, if it was the last one, no action is."""
+    learner = _learner(num_epochs=num_epochs, lr=1e20, grad_clip=None)
+    _constant_targets(learner)
+    before = _weights(learner)
+    metrics = _update(learner, _episodes(learner, _target_reward))
+    assert (metrics[NUM_UPDATES_LIFETIME], metrics[NUM_ROLLBACKS_LIFETIME]) == (1, 1)
+    assert metrics[NUM_SKIPPED_UPDATES_LIFETIME] == num_epochs - 1
+    assert all(torch.equal(value, before[name]) for name, value in _weights(learner).items())
+
+
+def test_restored_weights_are_not_undone(monkeypatch):
+    """What came back after `set_state` would be of another time."""
+    learner = _learner(num_epochs=2)
+    _constant_targets(learner)
+    _update(learner, _episodes(learner, _target_reward))
+    learner.set_state(learner.get_state())
+    restored = _weights(learner)
+    _break_losses(monkeypatch, learner, lambda _: True)
+    _update(learner, _episodes(learner, _target_reward))
+    assert all(torch.equal(value, restored[name]) for name, value in _weights(learner).items())
+
+
+def test_training_ends_when_no_update_is_good():
+    """Rewards that are NaN for one iteration are survived, for ten they are an error."""
+    learner = _learner()
+    _update(learner, _episodes(learner, lambda *_: float("nan")))
+    _update(learner, _episodes(learner, _target_reward))
+    for _ in range(9):
+        _update(learner, _episodes(learner, lambda *_: float("nan")))
+    with pytest.raises(ValueError, match="the loss must be finite, got NaN or infinity in every update"):
+        _update(learner, _episodes(learner, lambda *_: float("nan")))
+
+
+def test_looking_for_broken_weights_draws_nothing():
+    """A run with the check is the run without it."""
+    learner = _learner()
+    episodes = _episodes(learner, _target_reward)
+    torch.manual_seed(3)
+    _update(learner, episodes)
+    drawn = torch.rand(())
+    torch.manual_seed(3)
+    assert drawn == torch.rand(())
