@@ -14,7 +14,11 @@ from ray.rllib.utils.metrics import (
 )
 
 from distill_rl.algorithms.cm_ppo_config import CMPPOConfig
-from learners.ppo.learner import NUM_UPDATES_LIFETIME
+from learners.ppo.learner import (
+    NUM_ROLLBACKS_LIFETIME,
+    NUM_SKIPPED_UPDATES_LIFETIME,
+    NUM_UPDATES_LIFETIME,
+)
 
 _LOOP = "loop"
 
@@ -22,8 +26,9 @@ _LOOP = "loop"
 class CMPPO(PPO):
     """RLlib's PPO on a consistency policy; see `CMPPOConfig`.
 
-    Beside RLlib's own entries a result holds the section `loop` with `env_steps`, `updates`, their rates and
-    `student_return`: the mean return of the episodes that ended last, with the noise of exploring.
+    Beside RLlib's own entries a result holds the section `loop` with `env_steps`, `updates`, their rates,
+    `student_return`, the mean return of the episodes that ended last, with the noise of exploring, and
+    `skipped_updates` and `rollbacks`, see `CMPPOLearner`.
 
     Attributes:
       description: what is learned, in one line.
@@ -66,6 +71,8 @@ class CMPPO(PPO):
             "env_steps_per_sec": (env_steps - self._env_steps) / elapsed_sec,
             "updates_per_sec": (updates - self._updates) / elapsed_sec,
             "student_return": self._student_return,
+            "skipped_updates": int(learned[NUM_SKIPPED_UPDATES_LIFETIME]),
+            "rollbacks": int(learned[NUM_ROLLBACKS_LIFETIME]),
         }
         self._env_steps, self._updates = env_steps, updates
         return result

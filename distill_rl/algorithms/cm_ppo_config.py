@@ -20,9 +20,9 @@ class CMPPOConfig(SectionedConfig, PPOConfig):
 
     Beside the sections of RLlib's PPO there is `consistency`, which takes the fields of
     `ConsistencyPPOConfig` as keyword arguments and refuses every other name. Defaults are the bounded
-    variant; the paper's form is
+    variant; the paper's form is `learners.ppo.config.LITERAL_FORM`:
 
-        config.consistency(likelihood="exact", weights="linear")
+        config.consistency(**LITERAL_FORM)
 
     Environments are built by `distill_rl.envs.make_env`: any Gymnasium id, class or name registered with Ray
     Tune. `env_config` goes to the environment, except for `action_repeat`.

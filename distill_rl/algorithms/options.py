@@ -10,6 +10,8 @@ import typing
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
+from ray.rllib.utils.typing import LearningRateOrSchedule
+
 from distill_rl.checks import nearest
 
 Part = TypeVar("Part")
@@ -92,4 +94,6 @@ def _as_tuple(value: Any, hint: Any) -> Any:
 def _describe(hint: Any) -> str:
     if typing.get_origin(hint) is typing.Literal:
         return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+    if set(typing.get_args(LearningRateOrSchedule)) <= set(typing.get_args(hint)):
+        return "a number or a schedule"
     return hint.__name__ if isinstance(hint, type) and not typing.get_args(hint) else str(hint)

@@ -6,6 +6,7 @@ from typing import Any
 
 from distill_rl.cli.duration import parse_duration
 from distill_rl.cli.presets import load_preset, read_sections
+from distill_rl.storage.checkpoints import CheckpointStore
 from distill_rl.storage.run_folder import RunFolder
 
 
@@ -17,7 +18,7 @@ class TrainArguments:
       preset: name or file; on a resume it may be left out.
       overrides: `section.key=value` each.
       out: run folder; None for `runs/PRESET`.
-      size: `laptop` or `cluster`.
+      size: one of `distill_rl.cli.presets.SIZES` that the preset has.
       time_limit: training time, such as `15m`; None keeps the preset's.
       seed: None keeps the preset's.
       resume: whether a run goes on.
@@ -30,6 +31,17 @@ class TrainArguments:
     time_limit: str | None = None
     seed: int | None = None
     resume: bool = False
+
+
+def resume_if_saved(arguments: TrainArguments) -> TrainArguments:
+    """Returns the arguments that go on with the run in the folder, or start it if it has saved nothing.
+
+    Raises:
+      ValueError: if no folder can be told.
+    """
+    run = RunFolder(_run_folder(arguments.preset, arguments.out))
+    is_saved = run.is_run() and CheckpointStore(run.checkpoints_folder).latest() is not None
+    return dataclasses.replace(arguments, resume=is_saved)
 
 
 def resolve_sections(arguments: TrainArguments) -> tuple[dict[str, Any], Path]:
@@ -55,11 +67,11 @@ def resolve_sections(arguments: TrainArguments) -> tuple[dict[str, Any], Path]:
         overrides.append(f"run.time_limit_sec={parse_duration(arguments.time_limit)}")
     if arguments.seed is not None:
         overrides.append(f"debugging.seed={arguments.seed}")
-    folder = _run_folder(preset, arguments.out)
     if not arguments.resume:
         if preset is None:
-            raise ValueError("`preset` must be given unless --resume is; see `distill-rl presets`")
-        return load_preset(preset, arguments.size, overrides), folder
+            raise ValueError("give a preset (see `distill-rl presets`), or --resume and --out of a run")
+        return load_preset(preset, arguments.size, overrides), _run_folder(preset, arguments.out)
+    folder = _run_folder(preset, arguments.out)
     run = RunFolder(folder)
     run.require_run()
     sections = read_sections(run.config_path, overrides)

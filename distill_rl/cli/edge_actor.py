@@ -17,7 +17,8 @@ from actors.policy_runner import make_config_env
 from actors.search_actor import SearchActor
 from distill_rl.algorithms.acting_policy import policy_metadata
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
-from distill_rl.cli.sections import build_config
+from distill_rl.cli.sections import RUN_SECTION, build_config
+from distill_rl.cli.settings import DISTILL, SEARCH_ALGORITHMS
 from distill_rl.cli.stop_request import StopRequest
 from distill_rl.collected import Collected
 from distill_rl.policies.published import decode_policy
@@ -110,9 +111,12 @@ def run_edge_actor(
       ValueError: for a mistake in the configuration, or if Redis refuses the client.
       RedisUnreachableError: if no Redis answers.
     """
+    # Before anything of `edge`, which the caller put there, is looked at.
+    algorithm = sections.get(RUN_SECTION, {}).get("algorithm", DISTILL)
+    if algorithm not in SEARCH_ALGORITHMS:
+        raise ValueError(f"`preset` must be of a training that searches, got one by {algorithm}")
     config, _ = build_config(sections)
-    if not isinstance(config, SearchLoopConfig):
-        raise ValueError("`preset` must be of a training that searches, got one that learns from a dataset")
+    assert isinstance(config, SearchLoopConfig)
     torch.set_num_threads(1)
     parts = EdgeParts(config)
     progress = _Progress(console, parts.producer, parts.subscriber)

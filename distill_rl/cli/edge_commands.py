@@ -1,8 +1,10 @@
 """The commands of those outside Ray: `distill-rl actor` and `distill-rl follow`."""
 
 import contextlib
+import re
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 from rich.console import Console
@@ -32,6 +34,7 @@ def actor(
 ) -> None:
     """Searches outside Ray, for a training that takes reference sets from Redis."""
     with told_in_one_line():
+        _check_redis(redis)
         from distill_rl.cli.duration import parse_duration
         from distill_rl.cli.edge_actor import run_edge_actor
         from distill_rl.cli.presets import load_preset
@@ -64,6 +67,7 @@ def follow(
         from distill_rl.policies.following import follow_policy
         from distill_rl.storage.edge_config import RedisConfig
 
+        _check_redis(redis)
         subscriber = follow_policy(
             redis,
             name or RedisConfig.name,
@@ -81,3 +85,21 @@ def follow(
                 )
     if stop.signal_number is not None:
         raise typer.Exit(SIGNAL_EXIT_BASE + stop.signal_number)
+
+
+def _check_redis(url: str) -> None:
+    """Checks what was typed after `--redis`.
+
+    Raises:
+      ValueError: if it is no URL of a server; what came is shown without a user or password in it.
+    """
+    from distill_rl.storage.edge_config import RedisConfig
+
+    try:
+        RedisConfig(redis_url=url)
+        port = urlsplit(url).netloc.rpartition("@")[2].rpartition("]")[2].partition(":")[2]
+        if port and not (port.isdecimal() and int(port) < 2**16):
+            raise ValueError("its port must be a number below 65536")
+    except ValueError as error:
+        shown = re.sub(r"^(\w+://)?.*@|(?<=password=)[^&]*", r"\1***", url)
+        raise ValueError(f"`--redis` must be the URL of a server, got {shown!r}: {error}") from error

@@ -27,7 +27,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 import distill_rl
-from distill_rl.checks import check_choice
+from distill_rl.checks import check_choice, nearest
 from distill_rl.cli.settings import ALGORITHMS, DISTILL, ONLINE_ALGORITHMS, PPO_ALGORITHMS, RACTD
 
 COLLECT = "collect"
@@ -80,12 +80,12 @@ def load_preset(preset: str, size: str = "laptop", overrides: Sequence[str] = ()
       ValueError: for an unknown preset or size (naming the nearest), a file that is no mapping of sections,
         or an override that is not of the form above.
     """
-    check_choice("size", size, SIZES)
     own = _read(_find(preset))
     algorithm = _algorithm(own, _read_overrides(overrides))
     base = _read(presets_folder() / (_base_of(algorithm) + _SUFFIX))
-    if size == SMALL and SMALL not in base and SMALL not in own:
-        raise ValueError(f"`size` must be laptop or cluster for {preset!r}, which has no block {SMALL!r}")
+    sizes = [name for name in SIZES if name in base or name in own]
+    if size not in SIZES or (size == SMALL and size not in sizes):
+        check_choice("size", size, sizes)
     layers = [layer for source in (base, own) for layer in _layers(source, size, algorithm)]
     return _merge(layers, overrides)
 
@@ -116,7 +116,7 @@ def _merge(layers: list[DictConfig], overrides: Sequence[str]) -> dict[str, Any]
     merged: Any = OmegaConf.create({})
     for layer in (*layers, _read_overrides(overrides)):
         old, new = merged.get(_SEARCH), layer.get(_SEARCH)
-        if isinstance(old, DictConfig) and isinstance(new, DictConfig):
+        if isinstance(old, DictConfig) and isinstance(new, DictConfig) and "operator" in new:
             # Here and not above: only this needs the operators, and with them Ray.
             from distill_rl.algorithms.search_loop_config import forgotten_options
 
@@ -160,13 +160,21 @@ def _algorithm(*layers: DictConfig) -> str:
 
 
 def _read(file: Traversable) -> DictConfig:
-    text = file.read_text(encoding="utf-8")
     try:
+        text = file.read_text(encoding="utf-8")
         config = OmegaConf.create(text)
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise ValueError(f"preset `{file.name}` must be YAML, got {error}") from error
-    if not isinstance(config, DictConfig) or any(not isinstance(config[s], DictConfig) for s in config):
+    except (UnicodeDecodeError, YAMLError, OmegaConfBaseException) as error:
+        raise ValueError(f"preset `{file.name}` must be YAML in UTF-8, got {error}") from error
+    if not isinstance(config, DictConfig):
         raise ValueError(f"preset `{file.name}` must map sections to settings, got {text[:80]!r}")
+    if not config:
+        raise ValueError(f"preset `{file.name}` must map sections to settings, got an empty file")
+    for section, items in config.items():
+        if not isinstance(items, DictConfig):
+            raise ValueError(
+                f"section {str(section)!r} of preset `{file.name}` must be a mapping of settings, "
+                f"got {items!r}"
+            )
     return config
 
 
@@ -176,7 +184,12 @@ def _find(preset: str) -> Traversable:
         if not path.is_file():
             raise ValueError(f"`preset` must be a name or a YAML file, got no file at {preset!r}")
         return path
-    check_choice("preset", preset, preset_names())
+    names = preset_names()
+    if preset not in names:
+        raise ValueError(
+            f"`preset` must be the name of one, or a YAML file, got {preset!r}{nearest(preset, names)}; see "
+            "`distill-rl presets`"
+        )
     return presets_folder() / (preset + _SUFFIX)
 
 

@@ -16,7 +16,7 @@ from distill_rl.algorithms.options import build_part, check_options
 from distill_rl.algorithms.ractd_config import RACTDConfig
 from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.checks import nearest
-from distill_rl.cli.settings import DISTILL, RACTD, RunSettings
+from distill_rl.cli.settings import DISTILL, RACTD, SEARCH_ALGORITHMS, RunSettings
 
 RLLIB_SECTIONS = (
     "environment",
@@ -65,8 +65,18 @@ def build_config(
     check_options(RUN_SECTION, run_options, (RunSettings,))
     settings = build_part(RunSettings, run_options)
     config_type = _CONFIGS[settings.algorithm]
+    if "max_learner_restarts" in run_options and not issubclass(config_type, SearchLoopConfig):
+        raise ValueError(
+            f"`run.max_learner_restarts` is not used by {settings.algorithm}, whose learners come back with "
+            "the driver; leave it out, and start the run with --restarts"
+        )
     known = (*RLLIB_SECTIONS, *config_type.sections, RUN_SECTION)
     for name in sections:
+        if name in SearchLoopConfig.sections and name not in known:
+            raise ValueError(
+                f"section {name!r} must be of a training that searches ({', '.join(SEARCH_ALGORITHMS)}), got "
+                f"one by {settings.algorithm}"
+            )
         if name not in known:
             raise ValueError(
                 f"no section is called {name!r}{nearest(name, known)}; there are {', '.join(known)}"

@@ -18,6 +18,9 @@ OFFLINE_ALGORITHMS = (
 ONLINE_ALGORITHMS = ("online_consistency_ac", "online_diffusion_ql", "online_critic_distill")
 """Those that learn from their own steps, see `distill_rl.algorithms.online_config.ONLINE_METHODS`."""
 
+SEARCH_ALGORITHMS = (DISTILL, *ONLINE_ALGORITHMS)
+"""Those whose actors search, see `distill_rl.algorithms.search_loop_config`."""
+
 PPO_ALGORITHMS = ("cm_ppo",)
 """Those that learn by policy gradients, see `distill_rl.algorithms.cm_ppo_config`."""
 
@@ -42,7 +45,12 @@ class RunSettings:
       num_progress_episodes: episodes of the student after each checkpoint, for the learning curve; 0 for
         none.
       max_learner_restarts: times that learners which died, or do not answer, are replaced between two
-        checkpoints before the run stops; 0 for never. Learners in the driver's process end with it.
+        checkpoints before the run stops; 0 for never. Learners in the driver's process end with it. For
+        algorithms of the loop alone: others leave their learners to `--restarts`.
+      machine_timeout_sec: how long the run waits for machines that the cluster lacks, from when the last one
+        joined it.
+      progress_timeout_sec: with `--restarts`, a driver that writes no row of metrics for this long is killed
+        and started again; longer than an iteration, and than the evaluation at the end.
       num_checkpoints: how many of the newest checkpoints are kept.
       num_evaluation_episodes: episodes of the untrained policy, of the student and of the search at the end;
         0 for no evaluation.
@@ -55,6 +63,8 @@ class RunSettings:
     checkpoint_interval_sec: float = 60.0
     num_progress_episodes: int = 4
     max_learner_restarts: int = 3
+    machine_timeout_sec: float = 900.0
+    progress_timeout_sec: float = 3_600.0
     num_checkpoints: int = 3
     num_evaluation_episodes: int = 10
 
@@ -65,7 +75,13 @@ class RunSettings:
           ValueError: naming the field, what was expected and what came.
         """
         check_choice("algorithm", self.algorithm, ALGORITHMS)
-        for name in ("time_limit_sec", "checkpoint_interval_sec", "num_checkpoints"):
+        for name in (
+            "time_limit_sec",
+            "checkpoint_interval_sec",
+            "machine_timeout_sec",
+            "progress_timeout_sec",
+            "num_checkpoints",
+        ):
             check_positive(name, getattr(self, name))
         for name in ("max_env_steps", "max_updates"):
             if getattr(self, name) is not None:

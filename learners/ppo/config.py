@@ -1,6 +1,7 @@
 """Configuration of PPO with a consistency policy."""
 
 import dataclasses
+from typing import Any
 
 from distill_rl.checks import (
     check_at_least_one,
@@ -15,14 +16,26 @@ from learners.ppo.advantages import ADVANTAGE_WEIGHTS
 
 COUPLINGS = ("generating", "independent")
 
+LITERAL_FORM: dict[str, Any] = {
+    "likelihood": "exact",
+    "weights": "linear",
+    "num_sampling_steps": 2,
+    "num_ode_steps": 4,
+    "coupling": "independent",
+    "noise_std": 0.5,
+}
+"""The paper's form, as options. Fang & Di, Appendix A.3, has ratios from the log-density of the ODE, weights
+`w(A) = A`, and a consistency loss whose noise is drawn anew. The rest it leaves open: two steps, in which
+Ding & Jin act, whose networks it takes (of one its ratios say nothing); steps of the solver; exploring noise.
+"""
+
 
 @dataclasses.dataclass(frozen=True)
 class ConsistencyPPOConfig:
     """What PPO with a consistency policy has beside RLlib's own settings.
 
-    The loss is `L_clip + coeff(t) E[w(A) L_consistency(s, a)]`. Source: Fang & Di, Appendix A.3, where ratios
-    come from the log-density of the ODE (`likelihood="exact"`), `w(A) = A` (`weights="linear"`) and the noise
-    of the consistency loss is drawn anew (`coupling="independent"`).
+    The loss is `L_clip + coeff(t) E[w(A) L_consistency(s, a)]`. Source: Fang & Di, Appendix A.3, whose form
+    is `LITERAL_FORM`; defaults are a bounded one.
 
     Raises:
       ValueError: if a field is out of range, naming it, what was expected and what came.

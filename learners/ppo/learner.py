@@ -1,5 +1,7 @@
 """RLlib's PPO learner with a consistency policy."""
 
+import copy
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -10,7 +12,7 @@ from ray.rllib.connectors.connector_v2 import ConnectorV2
 from ray.rllib.core.columns import Columns
 from ray.rllib.evaluation.postprocessing import Postprocessing
 from ray.rllib.utils.metrics import NUM_ENV_STEPS_SAMPLED_LIFETIME
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill_rl.policies.actor_critic_module import NETWORK_INPUTS, ActorCriticModule
 from learners.ppo.advantages import advantage_weights
@@ -19,6 +21,11 @@ from learners.ppo.consistency_loss import weighted_consistency_loss
 from learners.ppo.diagnostics import mean_statistics, ratio_statistics
 
 NUM_UPDATES_LIFETIME = "num_updates_lifetime"
+NUM_SKIPPED_UPDATES_LIFETIME = "num_skipped_updates_lifetime"
+NUM_ROLLBACKS_LIFETIME = "num_rollbacks_lifetime"
+
+_MOST_BROKEN_ITERATIONS = 10
+"""Iterations in a row without a good update: then it is not the weights."""
 
 _WEIGHTS = "consistency_weights"
 _NOT_POLICY = ("value", "vf", "critic")
@@ -79,7 +86,13 @@ class DiagnosedPPOLearner(PPOTorchLearner):
 
 
 class CMPPOLearner(DiagnosedPPOLearner):
-    """PPO's learner whose loss has an advantage-weighted consistency loss in it."""
+    """PPO's learner whose loss has an advantage-weighted consistency loss in it.
+
+    An update whose loss or gradient is not finite is skipped before it touches the weights. Where the last
+    epoch of an iteration had no other, or the policy would not act or value states finitely, the weights are
+    taken to be the cause, and the last ones that gave a finite loss at the start of an iteration come back
+    before anybody acts with them. When ten iterations in a row had no good update, training ends.
+    """
 
     def build(self) -> None:
         """Builds the learner; likelihoods under the old policy are added to every batch."""
@@ -90,6 +103,9 @@ class CMPPOLearner(DiagnosedPPOLearner):
         seed = int(np.random.SeedSequence([entropy, self._learner_index]).generate_state(1)[0])
         self._generator = torch.Generator(self._device).manual_seed(seed)
         self._coeff = 0.0
+        self._broken = ""
+        self._num_skipped = self._num_skipped_last = self._num_broken_iterations = 0
+        self._last_good: list[tuple[Any, dict[str, Any]]] = []
         self._learner_connector.append(_PrepareBatch(self._prepare))
 
     def before_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
@@ -126,9 +142,57 @@ class CMPPOLearner(DiagnosedPPOLearner):
         self._statistics[-1]["consistency_loss"] = consistency_loss.detach()
         return loss + self._coeff * consistency_loss
 
+    def compute_gradients(self, loss_per_module: dict[str, Tensor], **kwargs: Any) -> dict[Any, Any]:
+        """Returns the gradients, and notes what of loss and gradients is not finite."""
+        gradients: dict[Any, Any] = super().compute_gradients(loss_per_module, **kwargs)
+        loss = torch.stack([loss.detach() for loss in loss_per_module.values()]).sum()
+        self._average(loss)  # gradients are averaged already
+        norm = nn.utils.get_total_norm([grad for grad in gradients.values() if grad is not None])
+        scalars = {"loss": float(loss), "norm of the gradient": float(norm)}
+        self._broken = next((name for name, value in scalars.items() if not math.isfinite(value)), "")
+        return gradients
+
+    def apply_gradients(self, gradients_dict: dict[Any, Any]) -> None:
+        """Steps, or skips the update if its loss or gradient is not finite."""
+        if self._broken:
+            self._statistics.pop()
+            self._num_skipped += 1
+            self._num_skipped_last += 1
+            return
+        if len(self._statistics) == 1:
+            # Of the iteration's weights those before its first good step are known to be good.
+            self._last_good = [(part, copy.deepcopy(part.state_dict())) for part in self._parts()]
+        self._num_skipped_last = 0
+        super().apply_gradients(gradients_dict)
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Restores a state; weights of before do not come back after it."""
+        super().set_state(state)
+        self._last_good = []
+
     def after_gradient_based_update(self, *, timesteps: dict[str, Any]) -> None:
-        """Reports, and lets the normaliser of observations count the batch that was learned from."""
+        """Reports, and lets the normaliser of observations count the batch that was learned from.
+
+        Raises:
+          ValueError: if no update of the last ten iterations was good.
+        """
+        num_updates = len(self._statistics)
+        num_rollbacks = self._restore_if_broken()
         super().after_gradient_based_update(timesteps=timesteps)
+        for module_id in self.module.keys():  # noqa: SIM118 (see above)
+            for name, count in (
+                (NUM_SKIPPED_UPDATES_LIFETIME, self._num_skipped),
+                (NUM_ROLLBACKS_LIFETIME, num_rollbacks),
+            ):
+                self.metrics.log_value((module_id, name), count, reduce="lifetime_sum")
+        self._num_skipped = self._num_skipped_last = 0
+        self._num_broken_iterations = 0 if num_updates else self._num_broken_iterations + 1
+        if self._num_broken_iterations == _MOST_BROKEN_ITERATIONS:
+            raise ValueError(
+                f"the {self._broken} must be finite, got NaN or infinity in every update of the last "
+                f"{_MOST_BROKEN_ITERATIONS} iterations; rewards and observations must be finite, and "
+                "learning rates small enough"
+            )
         for module_id, observation in self._observations.items():
             # Only now: until here old and new likelihoods must see observations alike.
             normalizer = self.module[module_id].unwrapped().networks.policy.normalizer
@@ -161,6 +225,34 @@ class CMPPOLearner(DiagnosedPPOLearner):
             self._average(mean, square_mean)
             module.networks.update_value_scale(mean, square_mean)
             columns[Postprocessing.VALUE_TARGETS] = module.networks.scale_targets(targets)
+
+    def _restore_if_broken(self) -> int:
+        """Restores the last good weights if the ones at hand are no good; returns how often, 0 or 1."""
+        num_tried = len(self._statistics) + self._num_skipped
+        has_good_epoch = self._num_skipped_last * self.config.num_epochs < num_tried
+        if not self._last_good or (has_good_epoch and self._acts_finitely()):
+            return 0
+        for part, state in self._last_good:
+            part.load_state_dict(copy.deepcopy(state))
+        return 1
+
+    @torch.no_grad()
+    def _acts_finitely(self) -> bool:
+        """Returns whether weights are finite, and what they do and predict in the states of the batch."""
+        num_broken = torch.zeros((), device=self._device)
+        for module_id, observation in self._observations.items():
+            module, seen = self.module[module_id].unwrapped(), observation.nan_to_num()
+            with torch.random.fork_rng(devices=[]):  # a check must not change what is drawn later
+                actions = module.forward_exploration({Columns.OBS: seen})[Columns.ACTIONS]
+            for tensor in (*module.parameters(), actions, module.networks.value(seen)):
+                num_broken += (~tensor.isfinite()).sum()
+        self._average(num_broken)
+        return not num_broken
+
+    def _parts(self) -> list[Any]:
+        """Returns what has weights or moments."""
+        modules = [self.module[key].unwrapped() for key in self.module.keys()]  # noqa: SIM118 (see above)
+        return [*modules, *self._named_optimizers.values()]
 
     def _average(self, *tensors: Tensor) -> None:
         """Averages tensors in place over the learners, whose networks have to stay the same."""

@@ -34,6 +34,9 @@ LINES = {
     "exact_only": Line("exact ratios alone", "#d9730d", "--"),
     "loss_difference": Line("loss differences, exp(A / eta) L", "#0f8a5f"),
 }
+_AXES = {"env_steps": "environment steps", "episodes": "episodes of training"}
+"""What returns are shown over; the paper's Figure 3 has episodes."""
+
 _TITLES = {
     "ratio_mean": ("Mean ratio: 1 for importance weights", "linear"),
     "policy_gradient_norm": ("Norm of the policy's gradient", "log"),
@@ -61,6 +64,25 @@ def split_runs(rows: Rows, task: str, variant: str) -> list[list[Mapping[str, An
     own = [row for row in rows if (row.get("task"), row.get("variant")) == (task, variant)]
     seeds = sorted({row["seed"] for row in own})
     return [sorted((r for r in own if r["seed"] == seed), key=lambda r: r["env_steps"]) for seed in seeds]
+
+
+def shared_curves(runs: Sequence[Sequence[Mapping[str, Any]]], x_name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the points within the range that all seeds share, and the returns of each seed there.
+
+    Seeds are evaluated at points of their own, between which returns are interpolated linearly. Where no
+    episode ended between two evaluations, the later one counts.
+
+    Args:
+      runs: rows of each seed, in order.
+      x_name: what points are of: `env_steps` or `episodes`.
+
+    Returns:
+      Shapes `[P]` and `[S, P]`.
+    """
+    curves = [np.array([(row[x_name], row["episode_return"]) for row in run], np.float64).T for run in runs]
+    points = np.unique(np.concatenate([x for x, _ in curves]))
+    points = points[points <= min(x[-1] for x, _ in curves)]
+    return points, np.stack([np.interp(points, x, y) for x, y in curves])
 
 
 def write_table(rows: Rows) -> str:
@@ -97,20 +119,23 @@ def draw_results(rows: Rows, folder: Path) -> list[Path]:
 
 
 def _draw_returns(rows: Rows, tasks: Sequence[str], path: Path) -> Path:
-    figure = Figure(figsize=(4.6 * len(tasks), 3.9), layout="constrained")
-    for axis, task in zip(figure.subplots(1, len(tasks), squeeze=False)[0], tasks, strict=True):
-        for variant in ("gaussian", "literal", "bounded"):
-            _draw_band(axis, split_runs(rows, task, variant), "episode_return", LINES[variant])
+    figure = Figure(figsize=(4.6 * len(tasks), 7.0), layout="constrained")
+    axes = figure.subplots(len(_AXES), len(tasks), squeeze=False)
+    for column, task in zip(axes.T, tasks, strict=True):
         action_repeat = next(row["action_repeat"] for row in rows if row.get("task") == task)
         repeats = f", action repeat {action_repeat}" if action_repeat > 1 else ""
-        axis.set_title(f"{task}{repeats}")
-        axis.set_xlabel("environment steps")
-        axis.xaxis.set_major_formatter(TICKS)
+        column[0].set_title(f"{task}{repeats}")
         # Intervals of few seeds reach far beyond what any seed did.
         seen = [row["episode_return"] for row in rows if row.get("task") == task]
         margin = 0.1 * (max(seen) - min(seen)) + 1e-6
-        axis.set_ylim(min(seen) - margin, max(seen) + margin)
-    figure.axes[0].set_ylabel("return without noise; band: 95 % interval")
+        for axis, (x_name, label) in zip(column, _AXES.items(), strict=True):
+            for variant in ("gaussian", "literal", "bounded"):
+                _draw_band(axis, split_runs(rows, task, variant), x_name, LINES[variant])
+            axis.set_xlabel(label)
+            axis.xaxis.set_major_formatter(TICKS)
+            axis.set_ylim(min(seen) - margin, max(seen) + margin)
+    for axis in axes[:, 0]:
+        axis.set_ylabel("return without noise; band: 95 % interval")
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=3)
     figure.savefig(path)
@@ -126,7 +151,7 @@ def _draw_diagnosis(rows: Rows, task: str, path: Path) -> Path:
             continue
         for axis, name in zip(axes[1:], _TITLES, strict=True):
             x, mean = _mean_curve(runs, name)
-            axis.plot(x, mean, color=line.color, linestyle=line.style, label=line.label)
+            axis.plot(x, mean, color=line.color, linestyle=line.style, label=f"{line.label} ({len(runs)})")
         if variant in ("gaussian", "literal", "bounded"):
             for name in ("ratio_q05", "ratio_q50", "ratio_q95"):
                 axes[0].plot(*_mean_curve(runs, name), color=line.color)
@@ -138,17 +163,16 @@ def _draw_diagnosis(rows: Rows, task: str, path: Path) -> Path:
         axis.set_xlabel(f"environment steps of {task}")
         axis.xaxis.set_major_formatter(TICKS)
     handles, labels = axes[1].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=4)
+    title = "in brackets: seeds that a line is the mean of"
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, title=title)
     figure.savefig(path)
     return path
 
 
-def _draw_band(axis: Axes, runs: Sequence[Sequence[Mapping[str, Any]]], name: str, line: Line) -> None:
+def _draw_band(axis: Axes, runs: Sequence[Sequence[Mapping[str, Any]]], x_name: str, line: Line) -> None:
     if not runs:
         return
-    x = np.array([row["env_steps"] for row in runs[0]], np.float64)
-    # Iterations of one seed may end a few steps after those of another.
-    values = np.stack([np.interp(x, [r["env_steps"] for r in run], [r[name] for r in run]) for run in runs])
+    x, values = shared_curves(runs, x_name)
     mean, width = mean_interval(values)
     axis.plot(x, mean, color=line.color, linestyle=line.style, label=line.label)
     if len(runs) > 2:  # the interval of two seeds covers the figure, and says nothing
