@@ -10,6 +10,7 @@ _RISING = {
     "drops": ("dropped", "lost", "dropped_episodes"),
     "restarts": ("restarts", "store_restarts", "learner_restarts"),
     "non_finite": ("skipped_updates", "rollbacks", "unpublished"),
+    "lost_rows": ("lost_rows",),
     "edge": (
         "stream_missing",
         "stream_dead_letters",
@@ -39,8 +40,8 @@ class AlarmLimits:
 class Alarms:
     """Compares each row of metrics with the one before.
 
-    There are six, `lag`, `drops`, `restarts`, `non_finite`, `edge` and `checkpoint_age`: reference sets half
-    as old as may be, counters that rise, and three intervals without a checkpoint.
+    There are seven, `lag`, `drops`, `restarts`, `non_finite`, `lost_rows`, `edge` and `checkpoint_age`:
+    reference sets half as old as may be, counters that rise, and three intervals without a checkpoint.
     """
 
     def __init__(self, limits: AlarmLimits) -> None:

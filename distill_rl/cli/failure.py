@@ -36,16 +36,23 @@ def supervised(step_fn: Callable[[], Result], folder: Path) -> Result:
     """
     try:
         return step_fn()
-    except ValueError:
+    except ValueError as error:
+        # Ray puts its own trace before the message of what an actor raised.
+        if isinstance(error, RayTaskError):
+            raise error.cause from error
         raise
     except Exception as error:
         log_path = RunFolder(folder).failure_path
-        atomic.write_text(log_path, traceback.format_exc())
-        # Ray puts its own trace before the message of what an actor raised.
+        trace = traceback.format_exc()
+        try:
+            atomic.write_text(log_path, trace)
+            trace_at = f"full trace: {log_path}"
+        except OSError as log_error:  # a full disk, which may be why the run failed
+            trace_at = f"full trace, since {log_path.name} cannot be written ({log_error}):\n{trace.rstrip()}"
         cause = error.cause if isinstance(error, RayTaskError) else error
         reason = (str(cause).strip() or "no message").splitlines()[0]
         where = "".join(f"\n{note}" for note in getattr(error, "__notes__", ()))
         raise TrainingError(
             f"training failed: {type(cause).__name__}: {reason}{where}\n"
-            f"full trace: {log_path}\nto resume: {resume_command(folder)}"
+            f"{trace_at}\nto resume: {resume_command(folder)}"
         ) from error

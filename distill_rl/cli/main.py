@@ -1,6 +1,7 @@
 """The command `distill-rl`. Commands only read arguments and print; the work is in the modules beside."""
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -39,28 +40,46 @@ def train(
         list[str] | None, typer.Argument(help="section.key=value, such as search.num_candidates=32.")
     ] = None,
     out: Annotated[Path | None, typer.Option(help="Run folder; by default runs/PRESET.")] = None,
-    size: Annotated[str, typer.Option(help="laptop or cluster; small with ractd.")] = "laptop",
+    size: Annotated[
+        str, typer.Option(help="laptop, cluster, collect or small, if the preset has it.")
+    ] = "laptop",
     time_limit: Annotated[str | None, typer.Option(help="Training time: 90, 15m, 1h30m.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of everything random.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the newest good checkpoint.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Remove the run that is there.")] = False,
+    resume_or_start: Annotated[
+        bool, typer.Option("--resume-or-start", help="Go on if the folder has a checkpoint, else start.")
+    ] = False,
     restarts: Annotated[
-        int, typer.Option(min=0, help="Go on by itself, at most so many times, when the driver dies.")
+        int,
+        typer.Option(min=0, help="Go on by itself, at most so many times, if the driver dies or is stuck."),
     ] = 0,
 ) -> None:
     """Trains a one-step policy, and leaves a run folder with checkpoints, figures and a report."""
     with told_in_one_line():
-        from distill_rl.cli.arguments import TrainArguments, resolve_sections
-        from distill_rl.cli.training import run_training
+        from distill_rl.cli.arguments import TrainArguments, resolve_sections, resume_if_saved
 
         arguments = TrainArguments(preset, tuple(overrides or ()), out, size, time_limit, seed, resume)
+        if resume_or_start:
+            if resume or overwrite:
+                named = "--resume" if resume else "--overwrite"
+                raise ValueError(f"`--resume-or-start` decides for itself what to do; got {named} too")
+            arguments = resume_if_saved(arguments)
+            overwrite = not arguments.resume  # a run that died before its first checkpoint
         sections, folder = resolve_sections(arguments)
         if restarts:
             from distill_rl.cli.driver_supervisor import DriverSupervisor
+            from distill_rl.cli.sections import build_config
 
-            supervisor = DriverSupervisor(folder, restarts, lambda line: typer.echo(line, err=True))
+            patience_sec = build_config(sections)[1].progress_timeout_sec
+            supervisor = DriverSupervisor(folder, restarts, patience_sec, partial(typer.echo, err=True))
             raise typer.Exit(supervisor.run(arguments, overwrite))
-        outcome = run_training(sections, folder, resume=resume, overwrite=overwrite, console=_console())
+        # Only now: it brings Ray, for which a mistyped name should not have to wait.
+        from distill_rl.cli.training import run_training
+
+        outcome = run_training(
+            sections, folder, resume=arguments.resume, overwrite=overwrite, console=_console()
+        )
     if outcome.signal_number is not None:
         raise typer.Exit(SIGNAL_EXIT_BASE + outcome.signal_number)
     _print_returns(outcome.summary)
@@ -159,6 +178,10 @@ def collect(
         str | None, typer.Option(help="Also write Minari datasets PREFIX/TASK/KIND-v0.", metavar="PREFIX")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace datasets of these names.")] = False,
+    policy_path: Annotated[
+        Path | None,
+        typer.Option("--from", help="Take the policy of this run or checkpoint, instead of training one."),
+    ] = None,
 ) -> None:
     """Makes datasets of our own policies, after a training, or of the controller of Maze2d."""
     with told_in_one_line():
@@ -180,6 +203,7 @@ def collect(
                 prefix=prefix,
                 minari_prefix=minari_id,
                 overwrite=overwrite,
+                policy_path=policy_path,
             )
             for preset in targets
             if "=" not in preset

@@ -40,7 +40,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
       rows: its rows of metrics, in order.
 
     Returns:
-      Totals and, while nothing better is known, the running returns of the last row; None where unknown.
+      Totals and, while nothing better is known, the running returns of the last row; None where unknown, or
+      where nothing counts it.
     """
     last = rows[-1] if rows else {}
     lags = [row["policy_lag_mean"] for row in rows if row.get("policy_lag_mean") is not None]
@@ -54,8 +55,8 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "updates": last.get("updates", 0),
         "wall_seconds": last.get("elapsed_sec", 0.0),
         "policy_lag_mean": sum(lags) / len(lags) if lags else None,
-        "dropped": last.get("dropped", 0),
-        "restarts": last.get("restarts", 0),
+        "dropped": last.get("dropped"),
+        "restarts": last.get("restarts"),
         "skipped_updates": last.get("skipped_updates", 0),
         "iterations": len(rows),
     }

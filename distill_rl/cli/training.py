@@ -1,9 +1,10 @@
 """The driver of a run: build, train, log, save, judge."""
 
+import contextlib
 import dataclasses
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +19,19 @@ from distill_rl.algorithms.search_loop_config import SearchLoopConfig
 from distill_rl.cli.alarms import AlarmLimits, Alarms
 from distill_rl.cli.conclusion import conclude, evaluate_newest
 from distill_rl.cli.evaluation import ALGORITHM_FOLDER, load_networks, save_acting_policy
-from distill_rl.cli.failure import resume_command, supervised
+from distill_rl.cli.failure import TrainingError, resume_command, supervised
 from distill_rl.cli.learner_supervisor import LearnerSupervisor
 from distill_rl.cli.metrics import STUDENT_EVALUATION, collect_metrics
 from distill_rl.cli.presets import dump_sections
 from distill_rl.cli.progress import ProgressLine
 from distill_rl.cli.ray_session import ray_session, start_ray
 from distill_rl.cli.report import write_report
+from distill_rl.cli.room import needed_room, wait_for_room
 from distill_rl.cli.sections import RunConfig, build_config
 from distill_rl.cli.settings import RunSettings
 from distill_rl.cli.stop_request import StopRequest
 from distill_rl.storage.checkpoints import Checkpoint, CheckpointError, CheckpointStore
-from distill_rl.storage.metrics import MetricsWriter
+from distill_rl.storage.metrics import MetricsWriter, show_life
 from distill_rl.storage.run_folder import RunFolder
 
 _Algorithm = Distill | Offline | CMPPO
@@ -83,7 +85,8 @@ def run_training(
     checkpoint = None
     if resume:
         run.require_run()
-        checkpoint = store.recover()
+        with _writing(run):
+            checkpoint = store.recover()
         if checkpoint is None:
             raise CheckpointError(f"`{run.path}` holds no good checkpoint to resume from; use --overwrite")
         config.resume_from(checkpoint.path)
@@ -91,10 +94,20 @@ def run_training(
     else:
         config.check_env()
         run.create(overwrite)
-    run.write_config(dump_sections(dict(sections)))
+    with _writing(run):
+        run.write_config(dump_sections(dict(sections)))
     progress = ProgressLine(console or Console())
     with ray_session(lambda: supervised(start_ray, run.path)), StopRequest() as stop:
         return _Training(config, settings, run, store, progress, stop).run(checkpoint)
+
+
+@contextlib.contextmanager
+def _writing(run: RunFolder) -> Iterator[None]:
+    """Tells of a disk that refuses; there may be no room for a log of it."""
+    try:
+        yield
+    except OSError as error:
+        raise TrainingError(f"`{run.path}` cannot be written to: {error}") from error
 
 
 class _Training:
@@ -122,6 +135,10 @@ class _Training:
 
     def run(self, checkpoint: Checkpoint | None) -> Outcome:
         self._progress.note(f"run folder {self._run.path}\nto resume: {resume_command(self._run.path)}")
+        if not self._wait_for_room():
+            assert self._stop.signal_number is not None
+            self._progress.note(f"stopped by {signal.Signals(self._stop.signal_number).name} before it began")
+            return Outcome({}, self._stop.signal_number)
         algorithm = self._build()
         try:
             if checkpoint is not None:
@@ -138,10 +155,24 @@ class _Training:
             name = signal.Signals(self._stop.signal_number).name
             saved = "saved" if is_saved else "not saved: it goes on from an older checkpoint"
             self._progress.note(f"stopped by {name} and {saved}; to resume: {resume_command(self._run.path)}")
-            write_report(self._run)
+            try:
+                write_report(self._run)
+            except OSError as error:
+                self._warn(f"no report: {error}")
             return Outcome({}, self._stop.signal_number)
-        num_episodes, note_fn = self._settings.num_evaluation_episodes, self._progress.note
-        return Outcome(conclude(self._run, self._config, num_episodes, self._untrained_return, note_fn))
+        settings = self._settings.num_evaluation_episodes, self._untrained_return, self._progress.note
+        return Outcome(supervised(lambda: conclude(self._run, self._config, *settings), self._run.path))
+
+    def _wait_for_room(self) -> bool:
+        """Waits until the cluster has room for the run; returns whether it has, or a signal came first."""
+
+        def note_fn(line: str) -> None:
+            self._progress.note(line)
+            show_life(self._run.metrics_path)
+
+        return wait_for_room(
+            needed_room(self._config), self._settings.machine_timeout_sec, self._stop, note_fn
+        )
 
     def _build(self) -> _Algorithm:
         algorithm = supervised(self._config.build_algo, self._run.path)
@@ -166,9 +197,10 @@ class _Training:
     def _train(self, algorithm: _Algorithm) -> None:
         """Runs iterations until a limit or a signal."""
         self._start_sec = self._saved_sec = self._tried_saving_sec = time.monotonic()
-        writer = MetricsWriter(self._run.metrics_path, self._run.tensorboard_folder, self._iteration + 1)
+        paths, first_step = (self._run.metrics_path, self._run.tensorboard_folder), self._iteration + 1
+        writer = supervised(lambda: MetricsWriter(*paths, first_step), self._run.path)
         gauges, alarms = PrometheusMetrics(self._run.path.name), Alarms(self._alarm_limits())
-        with writer, self._progress:
+        with self._progress:
             while not self._is_over():
                 result = supervised(lambda: self._train_once(algorithm), self._run.path)
                 metrics, self._is_done = collect_metrics(result), bool(result.get("done"))
@@ -177,6 +209,7 @@ class _Training:
                 self._updates = int(metrics["updates"])
                 metrics["elapsed_sec"] = self._elapsed_sec()
                 metrics["checkpoint_age_sec"] = time.monotonic() - self._saved_sec
+                metrics["lost_rows"] = writer.num_lost_rows
                 if time.monotonic() - self._tried_saving_sec >= self._settings.checkpoint_interval_sec:
                     self._save(algorithm)
                     num_episodes = self._settings.num_progress_episodes
@@ -189,6 +222,7 @@ class _Training:
                 self._progress.update(metrics)
                 for line in lines:
                     self._warn(line)
+        gauges.close()
 
     def _train_once(self, algorithm: _Algorithm) -> dict[str, Any]:
         """Runs one iteration, with new learners if they fail."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from distill_rl.checks import check_at_least_one, check_positive
 
@@ -19,7 +19,8 @@ class RedisConfig:
 
     Attributes:
       redis_url: `rediss://user@host:6379` with TLS; `redis://` without, for a trusted network;
-        `unix:///path`. None for no Redis at all.
+        `unix:///path`. Of options only `?db=`: none may switch the check of certificates off. None for no
+        Redis at all.
       name: of the run; all keys and the channel begin with it.
       password_file: file whose first line is the password.
       ca_file: certificates that the server's must be signed by; None for those of the system.
@@ -49,6 +50,12 @@ class RedisConfig:
             raise ValueError(
                 "`redis_url` must hold no password, which command lines and logs would show; set "
                 "DISTILL_RL_REDIS_PASSWORD or `password_file`"
+            )
+        options = parse_qs(parts.query, keep_blank_values=True).keys() - {"db"}
+        if options:
+            raise ValueError(
+                f"`redis_url` may choose no more than `?db=`, got {', '.join(sorted(options))}: certificates "
+                "are always checked, with `ca_file` against your own"
             )
 
 

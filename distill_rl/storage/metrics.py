@@ -1,52 +1,61 @@
 """Metrics of a run: one `log` call, written as JSON lines and as TensorBoard events."""
 
+import contextlib
+import errno
+import io
 import json
+import logging
 import math
+import os
+import socket
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from torch.utils.tensorboard import SummaryWriter
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
 
 from distill_rl.storage import atomic
+
+_logger = logging.getLogger(__name__)
 
 
 class MetricsWriter:
     """Fans metrics out to `metrics.jsonl` and TensorBoard.
 
     A row of the file is `{"step": ..., "time": ..., name: value, ...}` with `time` in Unix seconds. A value
-    that is not finite is written as null, since JSON has no NaN. Each row is flushed, so a killed run loses
-    none.
+    that is not finite is written as null, since JSON has no NaN. Each row is written at once, so a killed run
+    loses none. A disk that refuses a row costs that row, and one warning until rows are written again; the
+    file then still gets a new time, by which others see that the run goes on.
+
+    Attributes:
+      num_lost_rows: rows that the disk refused, for one file or both.
     """
 
     def __init__(self, metrics_path: str | Path, tensorboard_folder: str | Path, first_step: int = 0):
-        """Opens both, continuing what is there.
+        """Continues what is there.
 
         Args:
           metrics_path: the JSON-lines file.
           tensorboard_folder: folder of the event files.
           first_step: rows at this step and later, written by a run that stopped after its last checkpoint,
-            are dropped: the file tells one history.
+            are dropped: the file tells one history, and TensorBoard is told to.
+
+        Raises:
+          OSError: if the disk refuses the rows that are kept.
         """
-        metrics_path = Path(metrics_path)
-        if metrics_path.exists():
-            kept = [row for row in read_metrics(metrics_path) if row["step"] < first_step]
-            atomic.write_text(metrics_path, "".join(json.dumps(row) + "\n" for row in kept))
-        self._file = open(metrics_path, "a", encoding="utf-8")  # noqa: SIM115 (closed by `close`)
-        self._tensorboard = SummaryWriter(str(tensorboard_folder), purge_step=first_step)
-
-    def __enter__(self) -> "MetricsWriter":
-        """Returns the writer itself."""
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        """Closes the writer."""
-        self.close()
+        self._path = Path(metrics_path)
+        if self._path.exists():
+            kept = [row for row in read_metrics(self._path) if row["step"] < first_step]
+            atomic.write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+        name = f"events.out.tfevents.{time.time_ns()}.{socket.gethostname()}.{os.getpid()}"
+        self._events_path = Path(tensorboard_folder) / name
+        self._first_step = first_step
+        self._has_warned = False
+        self.num_lost_rows = 0
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
         """Writes one row.
@@ -59,16 +68,43 @@ class MetricsWriter:
           ValueError: if a value is not a number, naming it.
         """
         values = {name: _as_number(name, value) for name, value in metrics.items()}
-        row = {"step": step, "time": time.time()} | {name: _finite_or_none(v) for name, v in values.items()}
-        self._file.write(json.dumps(row) + "\n")
-        self._file.flush()
-        for name, value in values.items():
-            self._tensorboard.add_scalar(name, value, global_step=step)
+        now_sec = time.time()
+        row = {"step": step, "time": now_sec} | {name: _finite_or_none(v) for name, v in values.items()}
+        try:
+            _append(self._path, (json.dumps(row) + "\n").encode())
+            self._append_events(values, step, now_sec)
+        except OSError as error:
+            self.num_lost_rows += 1
+            if not self._has_warned:
+                _logger.warning("metrics not written: %s; training goes on, and rows are lost", error)
+            self._has_warned = True
+            show_life(self._path)
+        else:
+            self._has_warned = False
 
-    def close(self) -> None:
-        """Flushes and closes both."""
-        self._file.close()
-        self._tensorboard.close()
+    def _append_events(self, values: Mapping[str, float], step: int, time_sec: float) -> None:
+        """Writes a row for TensorBoard. Not by its own writer, whose thread dies of a full disk.
+
+        Raises:
+          OSError: if the disk refuses.
+        """
+        summary = Summary(value=[Summary.Value(tag=name, simple_value=v) for name, v in values.items()])
+        events = [Event(wall_time=time_sec, step=step, summary=summary)]
+        self._events_path.parent.mkdir(parents=True, exist_ok=True)
+        if not self._events_path.exists() or not self._events_path.stat().st_size:
+            version = Event(wall_time=time_sec, file_version="brain.Event:2")
+            start = SessionLog(status=SessionLog.START)  # hides what other files have from this step on
+            events = [version, Event(wall_time=time_sec, step=self._first_step, session_log=start), *events]
+        records = io.BytesIO()
+        for event in events:
+            RecordWriter(records).write(event.SerializeToString())
+        _append(self._events_path, records.getvalue())
+
+
+def show_life(metrics_path: Path) -> None:
+    """Gives the file of metrics a new time without a row, for those who watch whether the run goes on."""
+    with contextlib.suppress(OSError):
+        metrics_path.touch()
 
 
 def read_metrics(metrics_path: str | Path) -> list[dict[str, Any]]:
@@ -90,6 +126,22 @@ def read_metrics(metrics_path: str | Path) -> list[dict[str, Any]]:
         except json.JSONDecodeError:
             continue
     return rows
+
+
+def _append(path: Path, data: bytes) -> None:
+    """Appends data to a file, or nothing of it.
+
+    Raises:
+      OSError: if the disk refuses.
+    """
+    with open(path, "ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            if file.write(data) < len(data):  # what still fitted
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        except OSError:
+            file.truncate(end)
+            raise
 
 
 def _as_number(name: str, value: Any) -> float:

@@ -11,6 +11,7 @@ failure.log      the trace of a failure
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -48,18 +49,15 @@ class RunFolder:
           overwrite: whether a run that is there may be removed. What else lies beside it stays.
 
         Raises:
-          ValueError: if the folder holds a run and `overwrite` is not set, or holds something else.
+          ValueError: if the folder holds a run and `overwrite` is not set, or holds something else, or cannot
+            be made or written to.
         """
-        is_used = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
-        if is_used and not self.is_run():
-            raise ValueError(f"`{self.path}` is not a run and not empty; choose another folder")
-        if is_used and not overwrite:
-            raise ValueError(
-                f"`{self.path}` already holds a run; pass --resume to go on or --overwrite to start anew"
-            )
-        if is_used:
-            self._remove_run()
-        self.path.mkdir(parents=True, exist_ok=True)
+        try:
+            self._make(overwrite)
+        except OSError as error:
+            raise ValueError(f"`{self.path}` must be a folder that can be made: {error}") from error
+        if not os.access(self.path, os.W_OK):
+            raise ValueError(f"`{self.path}` must be a folder that this user may write to")
 
     def require_run(self) -> None:
         """Checks that the folder holds a run.
@@ -83,6 +81,18 @@ class RunFolder:
         if not self.summary_path.exists():
             return {}
         return json.loads(self.summary_path.read_text(encoding="utf-8"))
+
+    def _make(self, overwrite: bool) -> None:
+        is_used = self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir()))
+        if is_used and not self.is_run():
+            raise ValueError(f"`{self.path}` is not a run and not empty; choose another folder")
+        if is_used and not overwrite:
+            raise ValueError(
+                f"`{self.path}` already holds a run; pass --resume to go on or --overwrite to start anew"
+            )
+        if is_used:
+            self._remove_run()
+        self.path.mkdir(parents=True, exist_ok=True)
 
     def _remove_run(self) -> None:
         """Removes what a run writes, its configuration last: until then the folder counts as a run."""

@@ -24,7 +24,8 @@ def test_what_happened_before_a_resume_raises_nothing():
     raised, lines = Alarms(AlarmLimits(100, 60)).check(_QUIET)
     assert set(raised.values()) == {0}
     assert sorted(raised) == [
-        f"alarm/{n}" for n in ("checkpoint_age", "drops", "edge", "lag", "non_finite", "restarts")
+        f"alarm/{n}"
+        for n in ("checkpoint_age", "drops", "edge", "lag", "lost_rows", "non_finite", "restarts")
     ]
     assert lines == []
 
@@ -37,6 +38,7 @@ def test_what_happened_before_a_resume_raises_nothing():
         ({"learner_restarts": 1}, "restarts", "restarts: learner restarts rose from 0 to 1"),
         ({"skipped_updates": 5}, "non_finite", "non finite: skipped updates rose from 2 to 5"),
         ({"unpublished": 1}, "non_finite", "non finite: unpublished rose from 0 to 1"),
+        ({"lost_rows": 1}, "lost_rows", "lost rows: lost rows rose from 0 to 1"),
         ({"stream_missing": 2}, "edge", "edge: stream missing rose from 0 to 2"),
         ({"stream_dead_letters": 1}, "edge", "edge: stream dead letters rose from 0 to 1"),
         ({"publication_outages": 1}, "edge", "edge: publication outages rose from 0 to 1"),

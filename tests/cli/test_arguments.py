@@ -1,11 +1,13 @@
 """What is typed after `distill-rl train`."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
-from distill_rl.cli.arguments import TrainArguments, resolve_sections
+from distill_rl.cli.arguments import TrainArguments, resolve_sections, resume_if_saved
 from distill_rl.cli.presets import dump_sections, load_preset
+from distill_rl.storage.checkpoints import CheckpointStore
 from distill_rl.storage.run_folder import RunFolder
 
 
@@ -41,11 +43,22 @@ def test_a_resumed_run_keeps_its_configuration(tmp_path):
     assert sections["loop"]["x"] == 1
 
 
+def test_resume_or_start_goes_on_from_a_checkpoint_if_there_is_one(tmp_path):
+    """A run that died before its first starts, like one that is not there."""
+    arguments = TrainArguments("cheetah_run", out=tmp_path / "run")
+    assert not resume_if_saved(arguments).resume
+    run = RunFolder(_stored_run(tmp_path / "run"))
+    assert not resume_if_saved(arguments).resume
+    CheckpointStore(run.checkpoints_folder).save(0, lambda folder: None, {})
+    assert resume_if_saved(arguments) == dataclasses.replace(arguments, resume=True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (TrainArguments(out=Path("x")), "`preset` must be given unless --resume is"),
-        (TrainArguments(), "`--out` must name the run folder"),
+        (TrainArguments(out=Path("x")), "give a preset .see `distill-rl presets`., or --resume and --out"),
+        (TrainArguments(), "give a preset .see `distill-rl presets`., or --resume and --out"),
+        (TrainArguments(resume=True), "`--out` must name the run folder"),
         (TrainArguments("demo", time_limit="soon"), "`time-limit` must be a positive duration"),
         (TrainArguments("demo", out=Path("none"), resume=True), "must be a run folder"),
     ],

@@ -10,7 +10,8 @@ from typer.testing import CliRunner
 from distill_rl.cli.main import app
 from distill_rl.datasets.minari_format import read_minari
 from distill_rl.datasets.store import dataset_names, load_dataset
-from distill_rl.policies.loading import load_policy
+from distill_rl.policies.kinds import make_chunk_policy, make_policy
+from distill_rl.policies.loading import load_policy, save_policy
 
 _TINY = (
     "inverted_pendulum env_runners.num_envs_per_env_runner=4 search.num_candidates=4 search.num_perturbed=2 "
@@ -47,7 +48,7 @@ def test_policies_of_a_training_become_datasets(ray_cluster, tmp_path):
     medium, expert = (training["policies"][kind] for kind in ("medium", "expert"))
     assert training["evaluations"][0]["env_steps"] == 0
     assert expert["mean_return"] == max(row["mean_return"] for row in training["evaluations"])
-    assert expert["mean_return"] / 3 <= medium["mean_return"]
+    assert expert["mean_return"] / 3 <= medium["mean_return"] < expert["mean_return"]
     assert len(sets["medium-replay"]) == medium["env_steps"]
     assert 400 <= len(sets["full-replay"]) == training["evaluations"][-1]["env_steps"] < 500
     _check_replays(sets["medium-replay"], sets["full-replay"])
@@ -90,6 +91,79 @@ def _check_noise(dataset, folder):
     assert 0.03 < np.abs(noise).mean() < 0.12
 
 
+def _save(path, kind="gaussian", **changes):
+    """Saves a policy of the pendulum, with weights of its own for each kind."""
+    metadata = {"env": "InvertedPendulum-v5", "env_config": {}, "action_repeat": 1} | changes
+    return save_policy(
+        make_policy(kind, observation_size=4, action_size=1, hidden_sizes=(8,)), path, metadata
+    )
+
+
+def test_a_saved_policy_is_collected_from(tmp_path):
+    """Noise about what it does without noise, however it was saved to act; nothing is trained."""
+    path = _save(tmp_path / "mine", acting={"noise_scale": 1.0})
+    arguments = f"inverted_pendulum --from {path} --steps 200 --minari-id own"
+    code, output = _run(arguments)
+    assert code == 0, output
+    assert dataset_names() == ["own-inverted-pendulum-expert", "own-inverted-pendulum-random"]
+    assert not (tmp_path / "datasets" / ".trainings").exists()
+    dataset = load_dataset("own-inverted-pendulum-expert")
+    means = load_policy(path).act(np.array(dataset.observations), noise_scale=0.0)
+    assert 0.03 < np.abs(dataset.actions - means).mean() < 0.12
+    assert dataset.behaviour_log_probs is not None
+    assert dataset.metadata["source"] == "own: truncated normal of scale 0.05 about the policy of mine"
+    assert len(read_minari("own/inverted-pendulum/expert-v0")) == len(dataset)
+    code, output = _run(arguments)
+    assert code == 0 and output.count("already there") == 2
+    code, output = _run(f"inverted_pendulum --from {_save(tmp_path / 'other')} --steps 200 --kind expert")
+    assert code == 2 and "came about in another way" in output
+
+
+def test_random_data_do_not_depend_on_where_the_expert_comes_from(tmp_path):
+    """The same recipe, the same steps."""
+    assert _run(f"inverted_pendulum --from {_save(tmp_path / 'mine')} --steps 50 --kind random")[0] == 0
+    code, output = _run("inverted_pendulum --steps 50 --kind random")
+    assert code == 0 and "already there" in output
+    assert _run("inverted_pendulum --steps 50 --kind random --prefix again")[0] == 0
+    first, again = (load_dataset(f"{prefix}-inverted-pendulum-random") for prefix in ("own", "again"))
+    np.testing.assert_array_equal(first.actions, again.actions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "arguments", "message"),
+    [
+        ({}, "--kind medium", "`kind with --from` must be one of all, expert, random; got 'medium'"),
+        ({}, "--training-steps 9", "`--training-steps` must be left out with --from"),
+        (
+            {"env": "Hopper-v5"},
+            "",
+            "must hold a policy of env = 'InvertedPendulum-v5' for inverted_pendulum, got",
+        ),
+        ({"action_repeat": 2}, "", "must hold a policy of action_repeat = 1 for inverted_pendulum, got 2"),
+        (
+            {"env_config": {"a": 1}},
+            "",
+            "must hold a policy of env_config = {} for inverted_pendulum, got {'a'",
+        ),
+    ],
+)
+def test_a_saved_policy_of_something_else_is_refused(changes, arguments, message, tmp_path):
+    """Before anything is written."""
+    code, output = _run(f"inverted_pendulum --from {_save(tmp_path / 'mine', **changes)} {arguments}")
+    assert code == 2 and message in output, output
+    assert dataset_names() == []
+
+
+def test_a_policy_over_chunks_is_no_source(tmp_path):
+    """It acts by plans that episodes carry on."""
+    policy = make_chunk_policy(
+        "chunk_consistency", observation_size=4, action_size=1, horizon=4, level_sizes=(8, 8)
+    )
+    save_policy(policy, tmp_path / "chunks", {"env": "InvertedPendulum-v5"})
+    code, output = _run(f"inverted_pendulum --from {tmp_path / 'chunks'}")
+    assert code == 2 and "must hold a policy of single actions, got one over chunks" in output, output
+
+
 def test_mazes_need_no_training(tmp_path):
     """One command, three sets; names, scale and source tell what they are, and that they are not D4RL's."""
     code, output = _run("maze2d --steps 300 --minari-id own")
@@ -121,6 +195,13 @@ def test_mazes_need_no_training(tmp_path):
         ("hopper_medium_replay", "`run.algorithm` must be distill here, which takes steps; got"),
         ("hopper run.max_env_steps=null", "`run.max_env_steps` must be an integer of at least 1, got None"),
         ("hopper --noise-scale 0", "`noise_scale` must be positive, got 0"),
+        (
+            "hopper --minari-id o.wn",
+            "`--minari-id PREFIX/TASK/KIND-v0` must be of the form own/hopper/medium-v0",
+        ),
+        ("maze2d --minari-id /own", "got '/own/maze2d/umaze-v0'"),
+        ("maze2d --from runs/x", "`--from` must be left out for mazes, got 'runs/x'"),
+        ("hopper --from runs/x", "`runs/x` must hold a policy"),
         ("hopper --prefix a/b", "`name` must be that of a plain folder"),
     ],
 )

@@ -67,7 +67,9 @@ def test_nothing_there_is_told():
     ("arguments", "message"),
     [
         (("show", "none"), "there are none"),
-        (("import", "none.hdf5"), "must be a whole HDF5 file"),
+        (("import", "none.hdf5"), "`none.hdf5` must be an HDF5 file, got no such file"),
+        (("import", "ok-v2.h5df"), "`source` must be an HDF5 file of D4RL, called *.hdf5 or *.h5, or the id"),
+        (("import", "runs/x"), "data of a run's policy: distill-rl collect TASK --from RUN"),
         (("import", "own/none-v0"), "must be a Minari dataset"),
         (("import", "own/none-v0", "--name", ".."), "must be that of a plain folder"),
         (("import", "own/none-v0", "--max-episode-steps", "3"), "`max_episode_steps` goes with HDF5 files"),
@@ -81,10 +83,24 @@ def test_mistakes_are_one_line(arguments, message):
     assert _run("list")[1].startswith("no datasets")
 
 
+def test_a_file_of_another_suffix_is_no_minari_dataset(tmp_path, monkeypatch):
+    """Even if its name would do for one."""
+    monkeypatch.chdir(tmp_path)
+    _d4rl_file(tmp_path / "hopper-v2")
+    code, output = _run("import", "hopper-v2")
+    assert (
+        code == 2 and "must be an HDF5 file of D4RL, called *.hdf5" in output and "got 'hopper-v2'" in output
+    )
+
+
 def test_one_damaged_dataset_does_not_hide_the_others(tmp_path):
     """It is listed with what is wrong."""
     _run("import", _d4rl_file(tmp_path / "hopper-medium-v2.hdf5"))
     _run("import", _d4rl_file(tmp_path / "hopper-mine-v9.hdf5"))
-    (tmp_path / "datasets" / "hopper-medium-v2" / "dataset.json").write_text("{")
-    code, output = _run("list")
-    assert code == 0 and "hopper-mine-v9" in output and "damaged" in output
+    for file, content in (("rewards.npy", ""), ("dataset.json", "{")):
+        (tmp_path / "datasets" / "hopper-medium-v2" / file).write_text(content)
+        code, output = _run("list")
+        rows = [line.split()[:2] for line in output.splitlines()[1:3]]
+        assert code == 0 and rows == [["hopper-medium-v2", "-"], ["hopper-mine-v9", "6"]], output
+        problem = output.splitlines()[-1]
+        assert problem.startswith("hopper-medium-v2: `") and f"{file}` is" in problem

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import threading
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from distill_rl.cli.arguments import TrainArguments
 from distill_rl.cli.driver_supervisor import DriverSupervisor, command_line
 from distill_rl.storage.checkpoints import CheckpointStore
+from distill_rl.storage.metrics import MetricsWriter
 from distill_rl.storage.run_folder import RunFolder
 
 _ARGUMENTS = TrainArguments("cheetah_run", ("search.num_candidates=8",), seed=3)
@@ -18,26 +20,30 @@ _ARGUMENTS = TrainArguments("cheetah_run", ("search.num_candidates=8",), seed=3)
 class Drivers:
     """Starts drivers that end at once, with the given exit codes in order.
 
-    From the one numbered `begins_at` on they write their configuration; before some ends they save.
+    From the one numbered `begins_at` on they write their configuration; before some ends they save, or log a
+    row of metrics.
     """
 
-    def __init__(self, folder, exit_codes, save_before=(), begins_at=1):
+    def __init__(self, folder, exit_codes, save_before=(), begins_at=1, log_before=()):
         self.commands = []
         self._run = RunFolder(folder)
         self._exit_codes = list(exit_codes)
         self._save_before = save_before
         self._begins_at = begins_at
+        self._log_before = log_before
 
     def __call__(self, arguments):
         self.commands.append(list(arguments))
         return self
 
-    def wait(self):
+    def wait(self, timeout=None):
         number = len(self.commands)
         if number >= self._begins_at:
             self._run.write_config("")
         if number in self._save_before:
             CheckpointStore(self._run.checkpoints_folder).save(number, lambda folder: None, {})
+        if number in self._log_before:
+            MetricsWriter(self._run.metrics_path, self._run.tensorboard_folder, number).log({}, number)
         return self._exit_codes.pop(0)
 
     def poll(self):
@@ -54,7 +60,7 @@ def no_waiting(monkeypatch):
 
 def _run(folder, drivers, max_restarts=5, arguments=_ARGUMENTS):
     notes = []
-    return DriverSupervisor(folder, max_restarts, notes.append, drivers).run(arguments), notes
+    return DriverSupervisor(folder, max_restarts, 0.0, notes.append, drivers).run(arguments), notes
 
 
 def test_a_killed_driver_resumes_from_its_checkpoint(tmp_path):
@@ -89,6 +95,38 @@ def test_what_the_user_did_is_no_death(tmp_path, exit_code):
     assert _run(tmp_path, drivers) == (exit_code, [])
 
 
+def test_a_mistake_after_an_iteration_is_a_failure(tmp_path):
+    """A library raises a ValueError too when its learner has died; rows of an earlier driver do not count."""
+    drivers = Drivers(tmp_path, [2, 2], save_before=[1], log_before=[1])
+    assert _run(tmp_path, drivers)[0] == 2
+    assert drivers.commands[1:] == [["train", "--resume", "--out", str(tmp_path)]]
+
+
+def test_a_stuck_driver_is_killed_and_started_again(tmp_path):
+    """One that shows progress is waited for."""
+
+    class Stuck(Drivers):
+        num_polls = 0
+
+        def wait(self, timeout=None):
+            if len(self.commands) == 1 and timeout is not None:
+                self.num_polls += 1
+                if self.num_polls < 4:
+                    MetricsWriter(tmp_path / "metrics.jsonl", tmp_path / "events").log({}, self.num_polls)
+                raise subprocess.TimeoutExpired("train", timeout)
+            return super().wait(timeout)
+
+        def kill(self):
+            self.killed_after = self.num_polls
+
+    drivers = Stuck(tmp_path, [-signal.SIGKILL, 0], save_before=[1])
+    exit_code, notes = _run(tmp_path, drivers)
+    assert exit_code == 0
+    assert drivers.killed_after == 4
+    assert notes[0] == "no progress for 0 s; the driver is killed"
+    assert drivers.commands[1:] == [["train", "--resume", "--out", str(tmp_path)]]
+
+
 def test_it_gives_up_in_the_end(tmp_path):
     """With the last exit code."""
     drivers = Drivers(tmp_path, [1, 1, 1])
@@ -109,9 +147,9 @@ def test_a_signal_reaches_the_driver_and_ends_the_watch(tmp_path):
     """Even if the driver dies of it."""
 
     class Interrupted(Drivers):
-        def wait(self):
+        def wait(self, timeout=None):
             os.kill(os.getpid(), signal.SIGTERM)
-            return super().wait()
+            return super().wait(timeout)
 
         def send_signal(self, number):
             self.received = number

@@ -52,6 +52,13 @@ def test_summary_takes_totals_from_the_last_row_and_averages_the_lag():
     assert summary["iterations"] == 3
 
 
+def test_summary_says_null_where_nothing_counts():
+    """PPO has no fragments to drop, and its runners are not watched: 0 would be a claim."""
+    summary = summarise([{"env_steps": 10, "skipped_updates": 2}])
+    assert (summary["policy_lag_mean"], summary["dropped"], summary["restarts"]) == (None, None, None)
+    assert summary["skipped_updates"] == 2
+
+
 def test_summary_of_nothing():
     """A run without an iteration has one too."""
     assert summarise([])["env_steps"] == 0

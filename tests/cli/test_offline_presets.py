@@ -99,7 +99,7 @@ def test_blocks_hold_the_published_settings(tmp_path):
 
 def test_a_dataset_that_is_not_there_is_named():
     """In one line, before anything starts."""
-    with pytest.raises(ValueError, match=r"must be a dataset in .* got 'hopper-medium-v2'"):
+    with pytest.raises(ValueError, match=r"`dataset\.name` must be a dataset in .* got 'hopper-medium-v2'"):
         build_config(load_preset("hopper_medium"))
 
 

@@ -206,14 +206,18 @@ def test_a_yaml_file_is_a_preset(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("cheetah_rum",), r"`preset` must be one of .*did you mean 'cheetah_run'"),
-        (("base",), r"`preset` must be one of"),
-        (("base_offline",), r"`preset` must be one of"),
+        (
+            ("cheetah_rum",),
+            r"must be .* got 'cheetah_rum' \(did you mean 'cheetah_run'\?\); see `distill-rl presets`$",
+        ),
+        (("base",), r"`preset` must be the name of one, or a YAML file, got 'base'"),
+        (("base_offline",), r"`preset` must be the name of one, or a YAML file, got 'base_offline'"),
         (
             ("hopper_medium", "laptop", ["run.algorithm=consistency_aq"]),
             r"`run.algorithm` must be one of .*did you mean 'consistency_ac'",
         ),
-        (("cheetah_run", "desktop"), r"`size` must be one of cluster, collect, laptop, small; got 'desktop'"),
+        (("cheetah_run", "desktop"), r"`size` must be one of cluster, collect, laptop; got 'desktop'"),
+        (("cheetah_run_ppo", "huge"), r"`size` must be one of cluster, laptop; got 'huge'"),
         (("none.yaml",), r"got no file at 'none.yaml'"),
         (("cheetah_run", "laptop", ["search"]), r"of the form section.key=value, got 'search'"),
         (("cheetah_run", "laptop", ["search=3"]), r"of the form section.key=value, got 'search=3'"),
@@ -226,12 +230,26 @@ def test_mistakes_get_one_clear_line(arguments, message):
         load_preset(*arguments)
 
 
-@pytest.mark.parametrize("text", ["just words", "[1, 2]", "search: 3", "a: [b"])
-def test_a_file_that_is_no_mapping_of_sections_is_refused(tmp_path, text):
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b"just words",
+            r"section 'just words' of preset `broken\.yaml` must be a mapping of settings, got None",
+        ),
+        (b"[1, 2]", r"preset `broken\.yaml` must map sections to settings, got '\[1, 2\]'"),
+        (b"a: [b", r"preset `broken\.yaml` must be YAML in UTF-8, got"),
+        (b"search: \xff", r"preset `broken\.yaml` must be YAML in UTF-8, got"),
+        (b"search: 3", r"section 'search' of preset `broken\.yaml` must be a mapping of settings, got 3"),
+        (b"search:", r"section 'search' of preset `broken\.yaml` must be a mapping of settings, got None"),
+        (b"# nothing\n", r"preset `broken\.yaml` must map sections to settings, got an empty file"),
+    ],
+)
+def test_a_file_that_is_no_mapping_of_sections_is_refused(tmp_path, content, message):
     """A preset is a mapping of mappings."""
     path = tmp_path / "broken.yaml"
-    path.write_text(text)
-    with pytest.raises(ValueError, match=r"preset `broken\.yaml` must"):
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=message):
         load_preset(str(path))
 
 

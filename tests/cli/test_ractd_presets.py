@@ -77,7 +77,5 @@ def test_the_small_size_keeps_the_task(name):
 
 def test_other_presets_have_no_small_size():
     """It would be the laptop's under another name."""
-    with pytest.raises(
-        ValueError, match="`size` must be laptop or cluster for 'hopper_medium', which has no"
-    ):
+    with pytest.raises(ValueError, match="`size` must be one of cluster, laptop; got 'small'"):
         load_preset("hopper_medium", "small")

@@ -40,9 +40,9 @@ def _run(tmp_path, num_rows, summary=None):
     run = RunFolder(tmp_path / "my <run>")
     run.create()
     run.write_config("search:\n  num_candidates: 16\n")
-    with MetricsWriter(run.metrics_path, run.tensorboard_folder) as writer:
-        for step in range(num_rows):
-            writer.log({k: float("nan") if v is None else v for k, v in _row(step).items()}, step)
+    writer = MetricsWriter(run.metrics_path, run.tensorboard_folder)
+    for step in range(num_rows):
+        writer.log({k: float("nan") if v is None else v for k, v in _row(step).items()}, step)
     if summary:
         run.write_summary(summary)
     return run

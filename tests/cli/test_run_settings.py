@@ -25,6 +25,7 @@ def test_every_algorithm_has_a_configuration():
         ({"max_updates": 0}, "`max_updates` must be positive, got 0"),
         ({"max_updates": -5}, "`max_updates` must be positive, got -5"),
         ({"max_env_steps": 0}, "`max_env_steps` must be positive, got 0"),
+        ({"progress_timeout_sec": 0.0}, "`progress_timeout_sec` must be positive, got 0.0"),
         ({"num_progress_episodes": -1}, "`num_progress_episodes` must not be negative, got -1"),
     ],
 )

@@ -57,6 +57,7 @@ def test_values_reach_the_section_they_are_written_in():
         ({"serach": {}}, r"no section is called 'serach' \(did you mean 'search'\?\)"),
         ({"search": {"num_candidate": 3}}, r"'num_candidate' \(did you mean 'num_candidates'\?\)"),
         ({"env_runners": {"num_env_runer": 3}}, r"'num_env_runer' \(did you mean 'num_env_runners'\?\)"),
+        ({"training": {"lr": "abc"}}, r"`training.lr` must be a number or a schedule, got 'abc' \(str\)"),
         ({"run": {"time_limit": 3}}, r"'time_limit' \(did you mean 'time_limit_sec'\?\)"),
         ({"loop": {"updates_per_steps": 3}}, r"'updates_per_steps' \(did you mean 'updates_per_step'\?\)"),
         ({"search": {"num_candidates": "many"}}, r"`search.num_candidates` must be int, got 'many' \(str\)"),
@@ -74,6 +75,24 @@ def test_mistakes_are_named_before_ray_starts(sections, message):
     """Unknown names get the nearest known one; types, ranges and RLlib's deprecated names are checked."""
     with pytest.raises(ValueError, match=message):
         build_config({"environment": {"env": "Pendulum-v1"}} | sections)
+
+
+@pytest.mark.parametrize("algorithm", ["cm_ppo", "consistency_ac", "ractd"])
+def test_learners_that_end_with_the_driver_are_not_restarted(algorithm):
+    """Where the setting would do nothing it is refused, with what to do instead."""
+    run = {"algorithm": algorithm, "max_learner_restarts": 3}
+    with pytest.raises(
+        ValueError, match=f"`run.max_learner_restarts` is not used by {algorithm}, .*--restarts"
+    ):
+        build_config({"environment": {"env": "Pendulum-v1"}, "run": run})
+
+
+@pytest.mark.parametrize("algorithm", ["cm_ppo", "consistency_ac", "ractd"])
+def test_sections_of_a_search_say_who_has_them(algorithm):
+    """A training that does not search has no edge; its name is not mistyped."""
+    message = rf"section 'edge' must be of a training that searches \(distill, .*\), got one by {algorithm}"
+    with pytest.raises(ValueError, match=message):
+        build_config({"run": {"algorithm": algorithm}, "edge": {"redis_url": "redis://h"}})
 
 
 @pytest.mark.parametrize("section", RLLIB_SECTIONS)

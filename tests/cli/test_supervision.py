@@ -4,6 +4,7 @@ import os
 import signal
 
 import pytest
+from ray.exceptions import RayTaskError
 
 from distill_rl.cli.failure import TrainingError, resume_command, supervised
 from distill_rl.cli.stop_request import StopRequest
@@ -52,6 +53,21 @@ def test_a_failure_names_the_part_the_log_and_the_way_on(tmp_path):
     assert "in step" in (tmp_path / "failure.log").read_text()
 
 
+def test_a_failure_whose_log_cannot_be_written_is_told_all_the_same(tmp_path):
+    """With its trace, which is nowhere else."""
+
+    def step():
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(TrainingError) as raised:
+        supervised(step, tmp_path / "gone")
+    lines = str(raised.value).splitlines()
+    assert lines[0] == "training failed: OSError: [Errno 28] No space left on device"
+    assert lines[1].startswith("full trace, since failure.log cannot be written ([Errno 2] ")
+    assert any("in step" in line for line in lines)
+    assert lines[-1] == f"to resume: {resume_command(tmp_path / 'gone')}"
+
+
 def test_a_mistake_of_the_caller_stays_a_value_error(tmp_path):
     """It needs no trace."""
 
@@ -66,3 +82,16 @@ def test_a_mistake_of_the_caller_stays_a_value_error(tmp_path):
 def test_resume_command_quotes_the_folder():
     """It can be pasted into a shell."""
     assert resume_command("my runs/a") == "distill-rl train --resume --out 'my runs/a'"
+
+
+def test_a_mistake_that_a_learner_elsewhere_tells_is_told_alone(tmp_path):
+    """Ray's message is the trace on the other side, with the mistake at its end."""
+
+    def step():
+        raise RayTaskError(
+            "update", "trace of another process", ValueError("`loss` must be finite")
+        ).as_instanceof_cause()
+
+    with pytest.raises(ValueError, match=r"^`loss` must be finite$"):
+        supervised(step, tmp_path)
+    assert list(tmp_path.iterdir()) == []

@@ -18,7 +18,7 @@ from distill_rl.storage.checkpoints import CheckpointStore, find_problems
 pytestmark = [pytest.mark.chaos, pytest.mark.slow]
 
 _NUM_KILLS = 50
-_DISK_BYTES = 400_000
+_DISK_BYTES = 20_000_000
 
 _WRITER = """
 import sys, time
@@ -79,6 +79,13 @@ def _small_disk(folder):
         subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
+def _fill(path):
+    """Writes a file until there is no more room."""
+    with open(path, "wb", buffering=0) as file, contextlib.suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
 _ONE_PROCESS = [
     *("env_runners.num_env_runners=0", "run.checkpoint_interval_sec=1"),
     *("reporting.min_time_s_per_iteration=0.2", "run.num_checkpoints=1"),
@@ -87,27 +94,33 @@ _ONE_PROCESS = [
 
 @pytest.mark.ray
 def test_training_goes_on_when_the_disk_is_full(tmp_path):
-    """A real file system that fills up: an alarm, no junk, and the checkpoint from before is still good."""
-    run = ChaosRun(tmp_path / "run", *_ONE_PROCESS, "loop.checkpoint_replay=true", "run.max_updates=100000")
-    checkpoints = tmp_path / "run" / "checkpoints"
-    with _small_disk(tmp_path / "disk"), run:
+    """A file system under the whole run that fills up: alarms, no junk, and the old checkpoint is good."""
+    folder = tmp_path / "run"
+    with (
+        _small_disk(folder),
+        ChaosRun(folder, *_ONE_PROCESS, "loop.checkpoint_replay=true", "run.max_updates=100000") as run,
+    ):
         run.wait_for(lambda rows: len(rows) >= 3, "three rows")
-        os.kill(run.process.pid, signal.SIGSTOP)
-        for path in checkpoints.iterdir():
-            subprocess.run(["cp", "-r", str(path), str(tmp_path / "disk")], check=True)
-        checkpoints.rename(tmp_path / "moved")
-        checkpoints.symlink_to(tmp_path / "disk")
-        os.kill(run.process.pid, signal.SIGCONT)
-        run.wait_for(lambda rows: rows[-1].get("alarm/checkpoint_age") == 1, "alarm")
-        updates = run.rows[-1]["updates"]
-        run.wait_for(lambda rows: rows[-1]["updates"] > updates, "updates")
+        _fill(folder / "ballast")
+        told = ("metrics not written: [Errno 28]", "warning: lost rows: ", "warning: checkpoint age: ")
+        run.wait_for(lambda rows: all(line in run.output for line in told), "alarms")
         assert "not saved" in run.output and "training goes on" in run.output
+        assert run.output.count("metrics not written") == 1
+        updates = run.rows[-1]["updates"]
+        (folder / "ballast").unlink()
+        run.wait_for(lambda rows: rows[-1]["updates"] > updates, "row after the lost ones")
+        assert run.rows[-1]["lost_rows"] > 0
+        _fill(folder / "ballast")
+        run.wait_for(lambda rows: run.output.count("metrics not written") == 2, "second warning")
         os.kill(run.process.pid, signal.SIGTERM)
-        run.finish()
+        assert run.finish() == 128 + signal.SIGTERM, run.output
         assert "stopped by SIGTERM and not saved" in run.output
-        checkpoint = CheckpointStore(checkpoints).recover()
+        assert "Traceback" not in run.output.split("stopped by SIGTERM")[1]
+        (folder / "ballast").unlink()
+        store = CheckpointStore(folder / "checkpoints")
+        checkpoint = store.recover()
         assert checkpoint is not None and find_problems(checkpoint.path) == []
-        assert sorted(path.name for path in checkpoints.iterdir()) == [checkpoint.path.name, "latest"]
+        assert sorted(path.name for path in store.folder.iterdir()) == [checkpoint.path.name, "latest"]
 
 
 class Bomb:

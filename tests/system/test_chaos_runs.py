@@ -82,19 +82,20 @@ def test_learners_killed_in_a_run(tmp_path):
 
 
 def test_drivers_killed_in_a_run(tmp_path):
-    """3 times SIGKILL with --restarts: the run comes to its end by itself, from checkpoint to checkpoint."""
+    """3 times SIGKILL, once SIGSTOP, with --restarts: the run ends by itself, checkpoint by checkpoint."""
     overrides = [
         "env_runners.num_env_runners=0",
         "run.checkpoint_interval_sec=1",
         "reporting.min_time_s_per_iteration=0.2",
         "run.max_env_steps=2000",
+        "run.progress_timeout_sec=100",
     ]
     with ChaosRun(tmp_path / "run", *overrides, "--restarts", "5") as run:
-        for number in range(1, _NUM_DRIVER_KILLS + 1):
+        for number in range(1, _NUM_DRIVER_KILLS + 2):
             run.wait_for(lambda rows, n=number: rows and rows[-1]["env_steps"] >= 200 * n, "progress")
             saved = run.saved_updates()
             (driver,) = run.actors("distill_rl.cli.main train")
-            os.kill(driver, signal.SIGKILL)
+            os.kill(driver, signal.SIGKILL if number <= _NUM_DRIVER_KILLS else signal.SIGSTOP)
             run.wait_for(lambda rows, n=number: run.output.count("resumed from") == n, "resume")
             (resumed,) = re.findall(r"resumed from checkpoint_\d+: (\d+) updates", run.output)[number - 1 :]
             assert int(resumed) >= saved
@@ -102,4 +103,5 @@ def test_drivers_killed_in_a_run(tmp_path):
         env_steps = [row["env_steps"] for row in run.rows]
         assert env_steps == sorted(set(env_steps))
         assert run.summary["env_steps"] >= 2000
-    assert run.output.count("the driver died (signal 9), and is started again in") == _NUM_DRIVER_KILLS
+    assert run.output.count("the driver died (signal 9), and is started again in") == _NUM_DRIVER_KILLS + 1
+    assert run.output.count("no progress for 100 s; the driver is killed") == 1

@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import tomllib
+from collections import Counter
 from pathlib import Path
 
 import jsonschema
@@ -16,6 +17,7 @@ from cloud_schemas import find_aws_problems, find_gcp_problems
 from kuberay_schema import SCHEMAS
 from ray.autoscaler._private.util import prepare_config, validate_config
 
+from distill_rl.algorithms.offline_config import OfflineConfig
 from distill_rl.cli.alarms import AlarmLimits, Alarms
 from distill_rl.cli.presets import load_preset
 from distill_rl.cli.sections import build_config
@@ -130,24 +132,40 @@ def _roles(kind, num_gpus, folder):
     return json.loads(subprocess.check_output([str(_CLUSTER / "roles.sh"), kind], env=env))
 
 
-@pytest.mark.parametrize("name", ["aws.yaml", "gcp.yaml", "kuberay"])
-@pytest.mark.parametrize("preset", ["cheetah_run", "half_cheetah_online"])
-def test_every_role_of_a_run_has_its_machine(name, preset):
-    """What an actor, learner and evaluator of the size `cluster` ask for, one kind of machine each offers."""
+def _asked(config):
+    """Returns what Ray is asked for by each kind of process beside the driver, and how many there are."""
+    bundles = config.algo_class.default_resource_request(config).bundles[1:]
+    return Counter(tuple(sorted(bundle.items())) for bundle in bundles)
+
+
+_LEARNER = {(("GPU", 1), ("learner", 1)): 1}
+_LOOP = {(("CPU", 1), ("actor", 1)): 32, (("CPU", 1), ("evaluator", 1)): 1, **_LEARNER}
+
+
+@pytest.mark.parametrize(
+    ("preset", "asked"),
+    [
+        ("cheetah_run", _LOOP),
+        ("half_cheetah_online", _LOOP),
+        ("cheetah_run_ppo", _LOOP),
+        ("hopper_medium", _LEARNER),
+        ("ractd_hopper_medium", _LEARNER),
+    ],
+)
+def test_every_role_of_a_run_has_its_machine(preset, asked, monkeypatch):
+    """What the size `cluster` of each base asks for, and one kind of machine that offers it."""
+    monkeypatch.setattr(OfflineConfig, "_dataset_spaces", lambda self: (None, None))
     config, _ = build_config(load_preset(preset, "cluster"))
-    evaluator = config.evaluation_config["custom_resources_per_env_runner"]
-    asked = {
-        "actor": {"CPU": config.num_cpus_per_env_runner} | config.custom_resources_per_env_runner,
-        "learner": {"GPU": config.num_gpus_per_learner} | config.custom_resources_per_learner,
-        "evaluator": {"CPU": config.num_cpus_per_env_runner} | evaluator,
-    }
-    offers = _offers(name)
-    for role, resources in asked.items():
-        hosts = [
-            kind for kind, offer in offers.items() if all(offer.get(r, 0) >= n for r, n in resources.items())
-        ]
-        assert hosts == [role]
-    assert any(offer.get("driver") for offer in offers.values())
+    assert _asked(config) == asked
+    for name in ("aws.yaml", "gcp.yaml", "kuberay"):
+        offers = _offers(name)
+        for resources in map(dict, asked):
+            (role,) = resources.keys() - {"CPU", "GPU"}
+            hosts = [
+                k for k, offer in offers.items() if all(offer.get(r, 0) >= n for r, n in resources.items())
+            ]
+            assert hosts == [role]
+        assert any(offer.get("driver") for offer in offers.values())
 
 
 def test_own_machines_offer_roles_by_their_gpus(tmp_path):
@@ -208,6 +226,13 @@ def test_manifests_agree_with_each_other():
     assert spec["rayVersion"] == pinned[1]
 
 
+def test_a_job_that_is_created_again_goes_on():
+    """KubeRay's own retry is not used: it deletes the cluster, also one that the job only selects."""
+    job = _manifest("RayJob")["spec"]
+    assert "--resume-or-start" in job["entrypoint"].split()
+    assert "clusterSelector" in job and "backoffLimit" not in job
+
+
 def test_the_volume_belongs_to_the_user_of_the_image():
     """Else no run folder could be made on it."""
     for template in _pod_templates().values():
@@ -263,5 +288,12 @@ def test_alerts_ask_for_metrics_that_a_run_has():
     rules = _load("prometheus/alerts.yml")["groups"][0]["rules"]
     asked = {name for rule in rules for name in re.findall(r"ray_distill_rl_(\w+)", rule["expr"])}
     raised, _ = Alarms(AlarmLimits(None, 60.0)).check({})
-    assert asked == {name.replace("/", "_") for name in raised} | {"updates"}
+    assert asked == {name.replace("/", "_") for name in raised} | {"row_timestamp_seconds"}
     assert all(rule["annotations"]["summary"] for rule in rules)
+
+
+def test_a_driver_that_is_gone_raises_the_alert_of_silence():
+    """Its gauges vanish with it: the rule looks back, and nothing has to hold for longer."""
+    (rule,) = (r for r in _load("prometheus/alerts.yml")["groups"][0]["rules"] if r["alert"] == "Silent")
+    assert re.search(r"last_over_time\(\w+\[1h\]\)\) > 0\) > 600$", rule["expr"])
+    assert "ten minutes" in rule["annotations"]["summary"] and "for" not in rule

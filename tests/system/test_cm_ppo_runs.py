@@ -12,6 +12,7 @@ from distill_rl import CMPPO, CMPPOConfig, load_policy
 from distill_rl.cli.arguments import TrainArguments, resolve_sections
 from distill_rl.cli.sections import build_config
 from distill_rl.cli.training import run_training
+from distill_rl.storage.metrics import read_metrics
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_cluster")]
 
@@ -139,6 +140,19 @@ def test_command_line_trains_resumes_and_saves_a_policy(tmp_path):
     assert run_training(sections, folder, resume=True, console=console).summary["env_steps"] >= 200
     assert load_policy(folder).act(np.zeros((3, 4), np.float32)).shape == (3, 1)
     assert (folder / "plots" / "policy_updates.png").is_file()
+
+
+def test_run_with_a_step_size_that_breaks_everything_says_so(tmp_path):
+    """Each iteration's first step breaks the weights: they come back, an alarm is on, the policy acts."""
+    folder, console = tmp_path / "run", Console(file=io.StringIO(), width=200)
+    broken = ("training.lr=1e20", "training.grad_clip=null", "run.max_env_steps=200")
+    sections, _ = resolve_sections(TrainArguments("inverted_pendulum_ppo", (*_SMALL, *broken), folder))
+    summary = run_training(sections, folder, console=console).summary
+    assert summary["skipped_updates"] > 0 and "rollbacks rose from" in console.file.getvalue()
+    last = read_metrics(folder / "metrics.jsonl")[-1]
+    assert last["skipped_updates"] == summary["skipped_updates"] and last["rollbacks"] > 0
+    assert last["alarm/non_finite"] == 1
+    assert np.isfinite(load_policy(folder).act(np.zeros((3, 4), np.float32))).all()
 
 
 def test_mistyped_setting_of_ppo_names_the_nearest():

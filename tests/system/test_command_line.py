@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from distill_rl.cli.main import app
+from distill_rl.storage import atomic
 from distill_rl.storage.metrics import read_metrics
 
 _TINY = [
@@ -58,6 +59,7 @@ def _start(out):
         ("train cheetah_run environment.env=dm_control/cheetah-rum-v0", "cheetah-run"),
         ("train cheetah_run --time-limit soon", "must be a positive duration"),
         ("train --resume --out nowhere", "must be a run folder"),
+        ("train demo --resume-or-start --overwrite", "decides for itself what to do; got --overwrite too"),
         ("evaluate nowhere", "must hold a policy"),
         ("report nowhere", "must be a run folder"),
     ],
@@ -71,6 +73,44 @@ def test_mistakes_give_one_line_and_exit_code_2(arguments, message, tmp_path, mo
     assert message in result.stderr
     assert "Traceback" not in result.output
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "arguments", [["presets"], ["train", "cheetah_rum"], ["train", "--size", "x", "demo"]]
+)
+def test_what_needs_no_ray_does_not_wait_for_it(arguments):
+    """Importing it, torch and RLlib takes seconds."""
+    program = (
+        "import sys; from typer.testing import CliRunner; from distill_rl.cli.main import app\n"
+        f"CliRunner().invoke(app, {arguments!r})\n"
+        "sys.exit(not {'ray', 'torch'}.isdisjoint(sys.modules))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], timeout=300).returncode == 0
+
+
+@pytest.mark.parametrize("more", ["", "--restarts 3"])
+def test_a_folder_that_cannot_be_made_gives_one_line(tmp_path, more):
+    """Also under a supervisor, which tries no second time."""
+    (tmp_path / "file").touch()
+    result = _run("train", "cartpole_balance", "--out", tmp_path / "file" / "run", *more.split())
+    assert result.returncode == 2
+    assert "must be a folder that can be made: [Errno 20] Not a directory" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
+def test_a_disk_that_is_full_from_the_start_gives_one_line(tmp_path, monkeypatch):
+    """Before there is a run to speak of."""
+
+    def refuse(path, text):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "write_text", refuse)
+    result = CliRunner().invoke(app, ["train", "cartpole_balance", "--out", str(tmp_path / "run")])
+    assert result.exit_code == 1
+    assert (
+        result.stderr
+        == f"error: `{tmp_path / 'run'}` cannot be written to: [Errno 28] No space left on device\n"
+    )
 
 
 def test_presets_lists_them_with_their_environments():
@@ -105,6 +145,25 @@ def test_a_signal_saves_and_the_printed_command_goes_on(tmp_path, number):
     assert resumed.returncode == 0, resumed.stderr
     assert f"resumed from checkpoint_{num_rows:08d}" in resumed.stdout
     assert (out / "summary.json").exists()
+
+
+@pytest.mark.slow
+def test_a_run_without_its_machines_says_so_and_stops_at_the_first_signal(tmp_path):
+    """It has nothing to save yet."""
+    command = _command(
+        "train", "cartpole_balance", *_TINY[3:], "--size", "cluster", "--out", tmp_path / "run"
+    )
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    for line in process.stdout:
+        if line.startswith("waiting for"):
+            break
+    assert line.startswith(
+        "waiting for 32 x {CPU: 1, actor: 1}, 1 x {CPU: 1, evaluator: 1}, 1 x {GPU: 1, learner: 1}"
+    )
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGINT
+    assert output.splitlines()[-1] == "stopped by SIGINT before it began"
 
 
 @pytest.mark.slow

@@ -434,7 +434,7 @@ def test_a_run_without_an_environment_has_no_returns(ray_cluster, tmp_path):
         ({"dataset": {"name": "pendulun"}}, "did you mean 'pendulum'"),
         ({"dataset": {}}, "`dataset.name` must be set"),
         ({"environment": {"env": "Pendulum-v1"}}, r"`dataset observations` must have shape \[any, 3\]"),
-        ({"search": {}}, "no section is called 'search'"),
+        ({"search": {}}, "section 'search' must be of a training that searches"),
         ({"run": {"algorithm": "consistency_bcc"}}, "did you mean 'consistency_bc'"),
     ],
 )

@@ -116,7 +116,7 @@ def test_learning_from_nothing_is_refused(clock):
     metrics = LoopMetrics(num_return_episodes=4)
     metrics.check_sets()
     metrics.add_fragment(_header(num_env_steps=64, num_sets=0, num_dropped_episodes=16))
-    with pytest.raises(ValueError, match="no state of the first 64 environment steps kept .* 16 episodes"):
+    with pytest.raises(ValueError, match=r"no state of the first 64 environment steps kept .* 16 episodes"):
         metrics.check_sets()
     metrics.add_fragment(_header(num_env_steps=64, num_sets=1))
     metrics.check_sets()

@@ -36,7 +36,7 @@ def test_check_options_wrong_type_is_refused(options):
 
 def test_check_options_names_the_choices():
     """Of a field that has some."""
-    with pytest.raises(ValueError, match="`search.order` must be one of 'up', 'down', got 'sideways'"):
+    with pytest.raises(ValueError, match=r"`search.order` must be one of 'up', 'down', got 'sideways'"):
         check_options("search", {"order": "sideways"}, (_Part,))
 
 

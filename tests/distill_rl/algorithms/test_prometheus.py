@@ -19,15 +19,24 @@ def _scrape():
     return "".join(urllib.request.urlopen(f"http://{h}:{p}/metrics").read().decode() for h, p in ports)
 
 
-def test_metrics_are_exported_with_the_name_of_the_run(ray_cluster):
-    """Under Ray's prefix and ours; a slash becomes an underscore, and a new value replaces the old."""
-    metrics = PrometheusMetrics("my_run")
-    metrics.log({"updates": 1.0, "alarm/lag": 1})
-    metrics.log({"updates": 7.0, "alarm/lag": 0})
-    expected = {"ray_distill_rl_updates": 7.0, "ray_distill_rl_alarm_lag": 0.0}
+def _wait_for(is_done):
+    """Waits for what every node exports of the run, by name."""
     found, deadline = {}, time.monotonic() + _TIMEOUT_SEC
-    while found != expected and time.monotonic() < deadline:
+    while not is_done(found) and time.monotonic() < deadline:
         lines = [line for line in _scrape().splitlines() if 'run="my_run"' in line]
         found = {line.partition("{")[0]: float(line.rpartition(" ")[2]) for line in lines}
         time.sleep(0.5)
-    assert found == expected
+    return found
+
+
+def test_metrics_are_exported_with_the_name_of_the_run(ray_cluster):
+    """Under Ray's prefix and ours; a slash becomes an underscore, and a new value replaces the old."""
+    metrics, start_sec = PrometheusMetrics("my_run"), time.time()
+    metrics.log({"updates": 1.0, "alarm/lag": 1})
+    metrics.log({"updates": 7.0, "alarm/lag": 0})
+    found = _wait_for(lambda found: found.get("ray_distill_rl_updates") == 7.0)
+    assert start_sec <= found.pop("ray_distill_rl_row_timestamp_seconds") <= time.time()
+    assert found == {"ray_distill_rl_updates": 7.0, "ray_distill_rl_alarm_lag": 0.0}
+    metrics.close()
+    found = _wait_for(lambda found: found.get("ray_distill_rl_row_timestamp_seconds") == 0.0)
+    assert found["ray_distill_rl_row_timestamp_seconds"] == 0.0

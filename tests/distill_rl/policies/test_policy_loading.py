@@ -14,6 +14,7 @@ from distill_rl.policies.consistency import ConsistencyPolicy
 from distill_rl.policies.diffusion import DiffusionPolicy
 from distill_rl.policies.gaussian import GaussianPolicy
 from distill_rl.policies.loading import find_policy_folder, load_policy, save_policy
+from distill_rl.storage.checkpoints import CheckpointError, CheckpointStore
 
 _NEEDED = ("metadata", "weights_sha256")
 _MAPS = ("architecture", "metadata", "encoder", "critic")
@@ -327,6 +328,21 @@ def test_a_policy_acts_as_its_metadata_say(policy, critic, tmp_path):
         expected = chosen(**(acting | explicit))
         np.testing.assert_array_equal(loaded.act(observation.numpy(), seed=7, **explicit), expected)
     assert loaded.metadata == {"acting": acting}
+
+
+def test_weights_that_are_not_finite_are_not_saved(policy, tmp_path):
+    """The tensor is named, and a run can go on: its checkpoint is refused, the earlier ones stay."""
+    store = CheckpointStore(tmp_path)
+    store.save(0, lambda folder: save_policy(policy, folder / "policy", {}), {})
+    with torch.no_grad():
+        policy.mlp[0].weight[0, 1] = torch.nan
+    message = r"`mlp\.0\.weight` must be finite, got 1 non-finite values, first at \(0, 1\)"
+    with pytest.raises(ValueError, match=message):
+        save_policy(policy, tmp_path / "alone", {})
+    assert not (tmp_path / "alone").exists()
+    with pytest.raises(CheckpointError, match=message):
+        store.save(1, lambda folder: save_policy(policy, folder / "policy", {}), {})
+    assert np.isfinite(load_policy(store.latest()).act(np.zeros(3))).all()
 
 
 def test_what_the_metadata_leave_out_is_one_step_without_noise(policy, tmp_path):

@@ -27,6 +27,12 @@ _PASSWORD = "a-long-secret-4711"
         ({"redis_url": "http://host"}, "`redis_url` must begin with rediss://"),
         ({"redis_url": f"rediss://user:{_PASSWORD}@host"}, "`redis_url` must hold no password"),
         ({"redis_url": f"unix:///run/redis.sock?password={_PASSWORD}"}, "`redis_url` must hold no password"),
+        (
+            {"redis_url": "rediss://host?ssl_cert_reqs=none&db=1"},
+            r"no more than `\?db=`, got ssl_cert_reqs: certif",
+        ),
+        ({"redis_url": "rediss://host?ssl%5Fcheck_hostname=False"}, "got ssl_check_hostname"),
+        ({"redis_url": "rediss://host?ssl_cert_reqs"}, "got ssl_cert_reqs"),
         ({"name": "a:b"}, "`name` must be 1 to 100 letters"),
     ],
 )
@@ -35,6 +41,11 @@ def test_settings_are_checked(settings, expected):
     with pytest.raises(ValueError, match=expected) as raised:
         RedisConfig(**settings)
     assert _PASSWORD not in str(raised.value)
+
+
+def test_a_url_may_choose_a_database():
+    """The one option that it may have."""
+    assert RedisConfig("rediss://user@host:6379?db=2").redis_url == "rediss://user@host:6379?db=2"
 
 
 def test_other_settings_are_checked():

@@ -1,5 +1,7 @@
 """The run folder: what may be created over what."""
 
+import os
+
 import pytest
 
 from distill_rl.storage.run_folder import RunFolder
@@ -36,6 +38,16 @@ def test_what_is_not_a_run_is_never_removed(tmp_path):
     with pytest.raises(ValueError, match="is not a run and not empty"):
         RunFolder(tmp_path).create(overwrite=True)
     assert (tmp_path / "thesis.tex").exists()
+
+
+def test_a_folder_that_cannot_be_made_or_written_to_is_named(tmp_path, monkeypatch):
+    """Below a file, and where this user may not write."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ValueError, match=r"file/run` must be a folder that can be made: \[Errno 20\]"):
+        RunFolder(tmp_path / "file" / "run").create()
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may do anything
+    with pytest.raises(ValueError, match=r"other` must be a folder that this user may write to"):
+        RunFolder(tmp_path / "other").create()
 
 
 def test_only_the_run_is_overwritten(tmp_path):
