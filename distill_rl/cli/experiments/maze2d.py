@@ -69,7 +69,7 @@ _SMALL = {
     "stride": 4,
     "batch_size": 32,
     "learning_rate": 1e-3,
-    "reward_weight": 1.0,
+    "reward_weight": 0.2,
     "ema_decay": 0.99,
 }
 _SCALES = {
@@ -103,7 +103,7 @@ _SCALES = {
             "inverse_updates": 2_000,
             "guide_updates": 250,
             "reward_updates": 1_500,
-            "student_updates": 160,
+            "student_updates": 480,
             "guidance_scale": 10.0,
             "num_episodes": 30,
             "num_timings": 3,
