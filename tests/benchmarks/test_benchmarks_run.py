@@ -16,6 +16,7 @@ _COMMANDS = {
     "objective_step": "--methods CT endpoint --num-instances 1 --batch-size 4 --num-repeats 1 --min-sec 0.01",
     "offline_step": "--num-transitions 500 --num-batches 2 --num-repeats 1 --min-sec 0.01",
     "redis_edge": "--num-repeats 1 --window-sec 0.2 --num-subscribers 1 --num-publications 3 --policy-kb 8",
+    "broadcast": "--kilobytes 10 --num-actors 2 --num-publications 3 --num-repeats 1",
     "scaling_times": "--operators root_bandit --num-env-runners 1 --window-sec 0.5 --num-fragments 1 "
     "--num-updates 2 --num-calls 16",
     "scaling_model": "--num-actors 1 4 --num-periods 1",
@@ -91,6 +92,14 @@ def test_redis_edge_measures_stream_and_publication(rows):
         parts = ("producer", "server", "consumer")
         assert all(stream[f"{part}_cpu_sec_per_gb"][0] > 0.0 for part in parts)
         assert 0.0 < policy["median_ms"][0] <= policy["p95_ms"][0]
+
+
+@pytest.mark.ray
+def test_broadcast_measures_both_ways(rows):
+    """Through the store and by calls."""
+    measured = rows("broadcast")
+    assert [row["way"] for row in measured] == ["store", "call"]
+    assert all(0.0 < row["median_ms"][0] <= row["p95_ms"][0] for row in measured)
 
 
 def test_scaling_model_checks_itself_and_draws_on(rows):

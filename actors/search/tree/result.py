@@ -1,6 +1,7 @@
 """What the named searches share: checks of what they are given, masks of invalid actions, their result."""
 
 import dataclasses
+import math
 
 import numpy as np
 
@@ -51,9 +52,9 @@ def conclude(
       ValueError: if a value or a weight is not a number, naming its row: the noise of the root or what the
         model returned below it was not finite.
     """
-    is_sound = (np.isfinite(q_values) & ~np.isnan(log_weights)).all(axis=1)
-    if not is_sound.all():
-        row = int(is_sound.argmin())
+    # Two sums tell, which is less than a mask: short searches would feel it.
+    if not (math.isfinite(q_values.sum()) and not math.isnan(log_weights.max())):
+        row = int((np.isfinite(q_values) & ~np.isnan(log_weights)).all(axis=1).argmin())
         raise ValueError(
             "what `model` returns and the noise of roots must be finite (steps that fail are to be named in "
             f"`is_lost`), got values {q_values[row]} and weights {np.exp(log_weights[row])} in row {row}"

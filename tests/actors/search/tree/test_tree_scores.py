@@ -107,7 +107,7 @@ def test_more_simulations_never_hurt_where_values_are_exact(seed, count):
 @given(seed=st.integers(0, 10_000), name=st.sampled_from(["gumbel rounds", "gumbel sequential", "muzero"]))
 @settings(max_examples=30, deadline=None)
 def test_permuted_candidates_permute_the_answer(seed, name):
-    """The order in which candidates stand means nothing."""
+    """The order in which candidates stand means nothing, but for actions visited equally often by MuZero."""
     generator = np.random.default_rng(seed)
     model, logits = Bandit(generator.normal(size=(5, 7))), generator.normal(size=(5, 7))
     order = generator.permutation(7)
@@ -115,7 +115,10 @@ def test_permuted_candidates_permute_the_answer(seed, name):
     plain = search(model.roots(logits, 25), model, 25)
     permuted = search(model.roots(logits, 25, order), model, 25)
     np.testing.assert_allclose(permuted.log_weights, plain.log_weights[:, order], rtol=1e-12)
-    np.testing.assert_array_equal(order[permuted.action], plain.action)
+    rows = np.arange(5)
+    is_tie = (plain.log_weights == plain.log_weights[rows, plain.action][:, None]).sum(axis=1) > 1
+    is_same = order[permuted.action] == plain.action
+    assert (is_same | (is_tie & (name == "muzero"))).all()
 
 
 def test_regularised_policy_solves_its_problem():
