@@ -1,5 +1,6 @@
 """Datasets of policies: those on the way of a training, the training itself, and one that is saved."""
 
+import abc
 import functools
 import json
 from collections.abc import Callable
@@ -75,13 +76,13 @@ class PolicyCollector(Collector):
             return self._roll_out(kind, uniform_behaviour(action_size), "own: uniform actions")
         return self._make_of_policy(kind)
 
+    @abc.abstractmethod
     def _origin(self) -> dict[str, Any]:
         """Returns where the policy comes from, as a part of recipes."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _make_of_policy(self, kind: str) -> OfflineDataset:
         """Makes a dataset of any other kind than `random`."""
-        raise NotImplementedError
 
     def _roll_out_about(
         self, policy: LoadedPolicy | LoadedChunkPolicy, whose: str, kind: str

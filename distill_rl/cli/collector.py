@@ -1,5 +1,6 @@
 """What to collect, and how a dataset is made once."""
 
+import abc
 import dataclasses
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ class CollectSettings:
         return int(sequence.generate_state(1)[0])
 
 
-class Collector:
+class Collector(abc.ABC):
     """Makes the datasets of one task, each once.
 
     Attributes:
@@ -152,13 +153,13 @@ class Collector:
         """Returns the id of a Minari dataset."""
         return f"{self.settings.minari_prefix}/{self.task}/{kind}-v0"
 
+    @abc.abstractmethod
     def recipe(self, kind: str) -> dict[str, Any]:
         """Returns all that a dataset depends on, as plain JSON values."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def make(self, kind: str) -> OfflineDataset:
         """Makes a dataset, with its source among the metadata."""
-        raise NotImplementedError
 
     def _identity(self, kind: str) -> dict[str, Any]:
         """Returns the metadata that say which dataset it is, and which of D4RL's it stands beside."""
