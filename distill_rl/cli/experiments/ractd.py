@@ -1,4 +1,4 @@
-"""Teacher, reward-free student and RACTD beside each other, Duan et al. (2025), Tables 1, 4, 5 and 10.
+"""Teacher, reward-free student and RACTD beside each other, Duan et al. (2025), Tables 1, 4, 5, 10 and 12.
 
 `small` learns from our own datasets, whose scores cannot be compared with those of papers; `full` from those
 of D4RL, with the published networks.
@@ -51,10 +51,11 @@ def ractd_specs(scale: str) -> dict[str, RactdSpec]:
     # Seeds outermost: an interrupted experiment compares all tasks on the seeds it has.
     for seed in range(num_seeds(scale)):
         for task in _TASKS[scale]:
-            is_ablated = scale != "small" and task in _ABLATED
-            teachers = {TEACHER: {}, AWARE: {"teacher_reward_weight": 1.0}} if is_ablated else None
-            jumps = _JUMPS if scale != "small" and task == _ABLATED[0] else ()
-            specs[f"{task}-seed{seed}"] = make_spec(scale, task, seed, students(scale, task), teachers, jumps)
+            contenders = students(scale, task)
+            aware = {"teacher_reward_weight": contenders[RACTD]["reward_weight"]}
+            teachers = {TEACHER: {}, AWARE: aware} if task in _ABLATED else None
+            jumps = _JUMPS if task == _ABLATED[0] else ()
+            specs[f"{task}-seed{seed}"] = make_spec(scale, task, seed, contenders, teachers, jumps)
     return specs
 
 
@@ -120,13 +121,13 @@ def write_table(rows: Rows) -> str:
         lines += [
             f"## {task}, learned from `{by_name[DATA][0]['dataset']}`",
             "",
-            "| | seeds | episodes | return | score | updates, s | action, ms |",
-            "| --- | --- | --- | --- | --- | --- | --- |",
+            "| | seeds | episodes | return | score | updates, s | action, ms | spread of actions |",
+            "| --- | --- | --- | --- | --- | --- | --- | --- |",
         ]
         for name, of_name in by_name.items():
             cells = [f"{len(of_name)}" if name != DATA else "-", f"{len(of_name[0]['episode_returns'])}"]
             cells += [spread([row[key] for row in of_name]) for key in ("episode_return", "score")]
-            for key, digits in (("train_sec", 0), ("action_msec", 2)):
+            for key, digits in (("train_sec", 0), ("action_msec", 2), ("action_spread", 3)):
                 known = [row[key] for row in of_name if key in row]
                 cells.append(f"{np.median(known):.{digits}f}" if known else "-")
             lines.append(f"| {name} | {' | '.join(cells)} |")
@@ -134,7 +135,8 @@ def write_table(rows: Rows) -> str:
     lines += [
         "Returns are means of episodes; of these the mean over seeds, the smallest and the largest. Scores "
         "are on D4RL's scale. Updates are in cpu-seconds of one thread, those of a teacher with those of the "
-        "reward model; an action in cpu-milliseconds for one state.",
+        "reward model; an action in cpu-milliseconds for one state. The spread is that of the first actions "
+        "that are drawn in one state.",
     ]
     return "\n".join(lines)
 

@@ -37,6 +37,31 @@ from learners.trajectory.pipeline import PipelineTrainer, adopt, chunk_network_s
 from learners.trajectory.pipeline_config import ChunkActingConfig, StagesConfig
 
 _TIMED_ACTIONS = 20
+_SPREAD_STATES, _SPREAD_DRAWS = 64, 16
+
+
+def action_spread(
+    policy: LoadedChunkPolicy, observations: np.ndarray, num_draws: int, num_steps: int | None = None
+) -> float:
+    """Returns how far the first actions that a policy draws in one state lie apart.
+
+    The root of their variance, averaged over the dimensions and the states; what Duan et al. (2025),
+    Table 12, call sample diversity.
+
+    Args:
+      policy: draws as it acts.
+      observations: states. Shape `[B, O]`.
+      num_draws: in each state, 2 or more.
+      num_steps: of the policy; None for those it acts with.
+
+    Raises:
+      ValueError: if there is one draw.
+    """
+    if num_draws < 2:
+        raise ValueError(f"`num_draws` must be 2 or more, got {num_draws}")
+    drawn = policy.act(np.repeat(observations, num_draws, axis=0), num_steps)
+    by_state = drawn.reshape(len(observations), num_draws, -1)
+    return float(np.sqrt(by_state.var(axis=1, ddof=1).mean()))
 
 
 class _Laboratory:
@@ -49,6 +74,8 @@ class _Laboratory:
         self._statistics = (*observation_statistics(self._dataset), len(self._dataset))
         self._acting = ChunkActingConfig(**spec.acting)
         self._machine = describe_machine()
+        states = np.random.default_rng(spec.seed).choice(len(self._dataset), _SPREAD_STATES)
+        self._spread_states = np.asarray(self._dataset.observations[states])
         self.rows: list[Row] = []
 
     def run(self) -> None:
@@ -127,7 +154,10 @@ class _Laboratory:
         for _ in range(_TIMED_ACTIONS):
             policy.act(one, num_steps)
         action_msec = 1e3 * (time.process_time() - start) / _TIMED_ACTIONS
-        self._add(part, label, result.returns, {"train_sec": seconds, "action_msec": action_msec, **facts})
+        measured = {"train_sec": seconds, "action_msec": action_msec}
+        if facts.get("is_last", True):
+            measured["action_spread"] = action_spread(policy, self._spread_states, _SPREAD_DRAWS, num_steps)
+        self._add(part, label, result.returns, {**measured, **facts})
 
     def _add(self, part: str, label: str, returns: np.ndarray, facts: Mapping[str, Any]) -> None:
         mean = float(returns.mean())
@@ -145,8 +175,8 @@ def train_ractd(spec: RactdSpec) -> list[Row]:
       A row for the dataset, each teacher, and each evaluation of each student: `part` (`data`, `teacher`,
       `student`), `label`, `episode_returns`, `episode_return` (their mean), `score` on D4RL's scale,
       `train_sec` (cpu-seconds of the updates alone), `action_msec` (cpu-milliseconds for one action of one
-      state), `updates`; of students `teacher`, `reward_weight`, `num_jumps` and `is_last` (of its model), and
-      the specification's own fields.
+      state), `updates`; of last models `action_spread`, see there; of students `teacher`, `reward_weight`,
+      `num_jumps` and `is_last` (of its model), and the specification's own fields.
     """
     torch.set_num_threads(1)
     envs = [make_env(spec.env) for _ in range(max(spec.num_episodes, spec.num_progress_episodes))]

@@ -8,6 +8,7 @@ import pytest
 from distill_rl.cli.experiments import EXPERIMENTS
 from distill_rl.cli.experiments.mode_selection import threshold
 from distill_rl.cli.experiments.ractd import last_rows, ractd_specs, students
+from distill_rl.cli.experiments.ractd_run import action_spread
 from distill_rl.cli.experiments.ractd_spec import AWARE, DATA, RACTD, REWARD_FREE, TEACHER
 from distill_rl.cli.reproduce import reproduce
 from distill_rl.datasets.offline_dataset import OfflineDataset
@@ -51,6 +52,7 @@ def test_teachers_and_students_are_judged(tmp_path):
     for row in rows[1:]:
         assert np.isfinite(row["score"]) and row["train_sec"] > 0.0 and row["action_msec"] > 0.0
         assert row["episode_return"] == pytest.approx(np.mean(row["episode_returns"]))
+        assert ("action_spread" in row) == row.get("is_last", True)
     curve = [r["updates"] for r in rows if r["part"] == "student" and r["num_jumps"] == 1][:2]
     assert curve == [1, 2]
     table = paths[1].read_text()
@@ -70,13 +72,39 @@ def test_modes_and_weights_are_tabled_and_drawn(name, told, tmp_path):
     assert all(path.stat().st_size > 5_000 for path in paths[2:])
 
 
+def test_spread_is_that_of_draws_in_one_state():
+    """Against the deviation that is drawn with; what differs from state to state does not count."""
+
+    class Drawing:
+        def act(self, observation, num_steps):
+            deviation = 0.1 if num_steps is None else 0.2
+            return observation[:, :2] + generator.normal(0.0, deviation, (len(observation), 2))
+
+    generator = np.random.default_rng(0)
+    states = generator.normal(0.0, 5.0, (400, 3))
+    assert action_spread(Drawing(), states, 16) == pytest.approx(0.1, rel=0.03)
+    assert action_spread(Drawing(), states, 16, num_steps=4) == pytest.approx(0.2, rel=0.03)
+    with pytest.raises(ValueError, match="`num_draws` must be 2 or more, got 1"):
+        action_spread(Drawing(), states, 1)
+
+
+def test_small_scale_compares_teachers_too():
+    """On medium-replay data; the teacher's weight is that of its students at this scale."""
+    specs = ractd_specs("small")
+    assert set(specs) == {f"hopper_{k}-seed{s}" for k in ("medium_expert", "medium_replay") for s in range(3)}
+    spec = specs["hopper_medium_replay-seed2"]
+    assert spec.teachers == {TEACHER: {}, AWARE: {"teacher_reward_weight": 0.01}}
+    assert spec.jumps == (2, 3, 4)
+    assert specs["hopper_medium_expert-seed0"].teachers == {TEACHER: {}}
+
+
 def test_full_scale_has_the_published_settings():
     """Nine tasks of D4RL, three seeds; both teachers where the paper has them; the weights of its table."""
     specs = ractd_specs("full")
     assert len(specs) == 9 * 3
     spec = specs["walker2d_medium-seed0"]
     assert spec.dataset == "walker2d-medium-v2" and spec.num_episodes == 100
-    assert set(spec.teachers) == {TEACHER, AWARE}
+    assert spec.teachers == {TEACHER: {}, AWARE: {"teacher_reward_weight": 0.4}}
     assert spec.students == {REWARD_FREE: {"reward_weight": 0.0}, RACTD: {"reward_weight": 0.4}}
     assert spec.learning["discount"] == 0.99 and "level_sizes" not in spec.learning  # the class's own
     assert specs["hopper_medium_replay-seed1"].jumps == (2, 3, 4)
