@@ -1,4 +1,4 @@
-"""Whole episodes of a behaviour whose density is known, as a dataset. No Ray."""
+"""Whole episodes of a behaviour, as a dataset. No Ray."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -13,8 +13,26 @@ from actors.stepping import step_env
 from distill_rl.checks import check_at_least_one, check_positive
 from distill_rl.datasets.offline_dataset import OfflineDataset
 
-Behaviour = Callable[[np.ndarray, np.random.Generator], tuple[np.ndarray, np.ndarray | None]]
-"""Observations `[M, O]` and a generator to actions in [-1, 1] `[M, A]` and their log-densities `[M]`, or None
+
+@dataclasses.dataclass(eq=False)
+class RunningEpisode:
+    """An episode while it runs. The one that follows it in its environment is another object.
+
+    Attributes:
+      env: where it runs.
+      observation: the newest. Shape `[O]`, float32.
+      plan: what a behaviour that plans goes on from, and replaces. Shape `[H, A]`; None at the start.
+      number: that of the log, from the first step on.
+    """
+
+    env: gym.Env
+    observation: np.ndarray
+    plan: np.ndarray | None = None
+    number: int | None = None
+
+
+Behaviour = Callable[[Sequence[RunningEpisode], np.random.Generator], tuple[np.ndarray, np.ndarray | None]]
+"""`M` running episodes and a generator to actions in [-1, 1] `[M, A]` and their log-densities `[M]`, or None
 where those are not known."""
 
 
@@ -25,9 +43,11 @@ def uniform_behaviour(action_size: int) -> Behaviour:
       action_size: `A`.
     """
 
-    def behave(observation: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        actions = generator.uniform(-1.0, 1.0, (len(observation), action_size)).astype(np.float32)
-        return actions, np.full(len(observation), -action_size * np.log(2.0), np.float32)
+    def behave(
+        episodes: Sequence[RunningEpisode], generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        actions = generator.uniform(-1.0, 1.0, (len(episodes), action_size)).astype(np.float32)
+        return actions, np.full(len(episodes), -action_size * np.log(2.0), np.float32)
 
     return behave
 
@@ -47,22 +67,16 @@ def truncated_normal_behaviour(act_fn: Callable[[np.ndarray], np.ndarray], scale
     check_positive("scale", scale)
     spread = np.array(scale)
 
-    def behave(observation: np.ndarray, generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    def behave(
+        episodes: Sequence[RunningEpisode], generator: np.random.Generator
+    ) -> tuple[np.ndarray, np.ndarray]:
+        observation = np.stack([episode.observation for episode in episodes])
         mean = np.asarray(act_fn(observation), np.float64)
         actions = truncated_normal_sample(mean, spread, generator).astype(np.float32)
         log_probs = truncated_normal_log_prob(actions.astype(np.float64), mean, spread)
         return actions, log_probs.astype(np.float32)
 
     return behave
-
-
-@dataclasses.dataclass
-class _Running:
-    """A running episode."""
-
-    env: gym.Env
-    observation: np.ndarray  # [O]
-    episode: int | None = None  # its number, from the first step on
 
 
 def collect_episodes(
@@ -93,14 +107,14 @@ def collect_episodes(
     log = _log_for(envs[0])
     running = [_start(env, resets) for env in envs]
     while running:
-        actions, log_probs = behaviour(np.stack([r.observation for r in running]), acting)
+        actions, log_probs = behaviour(running, acting)
         if log_probs is None:
             log_probs = np.full(len(running), np.nan)
         still_running = []
         for one, action, log_prob in zip(running, actions, log_probs, strict=True):
             step = step_env(one.env, action)
             if step is not None:
-                one.episode = log.add(one.episode, one.observation, action, step, log_prob)
+                one.number = log.add(one.number, one.observation, action, step, log_prob)
                 one.observation = step.observation
             is_over = step is None or step.terminated or step.truncated
             if not is_over:
@@ -123,9 +137,9 @@ def action_bounds(env: gym.Env) -> dict[str, list[float]]:
     return {"action_low": space.low.tolist(), "action_high": space.high.tolist()}
 
 
-def _start(env: gym.Env, resets: np.random.Generator) -> _Running:
+def _start(env: gym.Env, resets: np.random.Generator) -> RunningEpisode:
     observation, _ = env.reset(seed=int(resets.integers(2**31)))
-    return _Running(env, np.asarray(observation, np.float32))
+    return RunningEpisode(env, np.asarray(observation, np.float32))
 
 
 def _log_for(env: gym.Env) -> StepLog:

@@ -34,6 +34,9 @@ OPERATORS: dict[str, type[ImprovementOperator]] = {
 }
 """The operators that come with the project."""
 
+PLANNERS = tuple(name for name, operator_type in OPERATORS.items() if operator_type.needs_simulator)
+"""Those that can decide without anything learned."""
+
 
 def find_operator(name: str) -> type[ImprovementOperator]:
     """Returns the class of an operator.

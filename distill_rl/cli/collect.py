@@ -1,4 +1,4 @@
-"""`distill-rl collect`: datasets of our own policies and controllers, by the protocols of D4RL."""
+"""`distill-rl collect`: datasets of our own policies, planners and controllers, by the protocols of D4RL."""
 
 from pathlib import Path
 from typing import Any
@@ -53,18 +53,23 @@ def collect(settings: CollectSettings, progress: ProgressLine) -> list[Path]:
 
     Raises:
       ValueError: for a mistake in the preset or the overrides, names that Minari refuses, a training too
-        short to bring a medium policy, a saved policy of another environment, or a dataset of the same name
-        that came about in another way.
+        short to bring a medium policy, a saved policy of another environment, a planner without a simulator,
+        or a dataset of the same name that came about in another way.
     """
     collector: Collector
     if settings.preset == MAZES:
         collector = MazeCollector(settings, progress)
     else:
         # Here and not above: only these need Ray.
+        from distill_rl.cli.collect_planners import PlannerCollector
         from distill_rl.cli.collect_policies import SavedPolicyCollector, TrainingCollector
 
-        collector_type = TrainingCollector if settings.policy_path is None else SavedPolicyCollector
-        collector = collector_type(settings, progress)
+        if settings.planner is not None:
+            collector = PlannerCollector(settings, progress)
+        elif settings.policy_path is not None:
+            collector = SavedPolicyCollector(settings, progress)
+        else:
+            collector = TrainingCollector(settings, progress)
     wanted = settings.all_kinds if ALL in settings.kinds else settings.kinds
     paths = []
     for kind in settings.all_kinds:

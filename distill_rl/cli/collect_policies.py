@@ -48,6 +48,8 @@ class PolicyCollector(Collector):
             names that Minari refuses.
         """
         overrides = [*settings.overrides, f"debugging.seed={settings.seed}"]
+        if settings.planner is not None:
+            overrides.insert(0, f"search.operator={settings.planner}")
         if settings.training_steps is not None:
             overrides.append(f"run.max_env_steps={settings.training_steps}")
         self._sections = load_preset(settings.preset, COLLECT, overrides)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from actors.operators.registry import PLANNERS
 from distill_rl.checks import check_at_least_one, check_choice, check_positive
 from distill_rl.cli.progress import ProgressLine
 from distill_rl.datasets.minari_format import check_minari_id
@@ -19,7 +20,7 @@ ALL = "all"
 KINDS = ("random", "medium-replay", "medium", "expert", "medium-expert", "full-replay")
 
 POLICY_KINDS = ("random", "expert")
-"""What there is of a policy that is not trained here."""
+"""What there is of a policy that is not trained here, and of a planner."""
 
 MAZES = "maze2d"
 """What stands in the place of a preset for the mazes."""
@@ -33,20 +34,21 @@ class CollectSettings:
 
     Attributes:
       preset: name or file of a preset, or `maze2d`.
-      kinds: of `KINDS`, of `POLICY_KINDS` with a `policy_path`, or of `MAZE_KINDS` for mazes; `all` stands
-        for all of them.
-      overrides: `section.key=value` each, of the training.
+      kinds: of `KINDS`, of `POLICY_KINDS` with a `policy_path` or a `planner`, or of `MAZE_KINDS` for mazes;
+        `all` stands for all of them.
+      overrides: `section.key=value` each, of the training or the planner.
       num_steps: steps of each set but the replays, in whole episodes.
       training_steps: environment steps of the training; None for the preset's `run.max_env_steps`.
       evaluation_steps: about every so many of them the policy is evaluated, and may become the medium one.
       num_evaluation_episodes: of each evaluation.
       noise_scale: standard deviation of the truncated normal distribution about the policy's zero-noise
-        action that medium and expert act with; actions span [-1, 1].
+        action, or the planner's, that medium and expert act with; actions span [-1, 1].
       seed: of everything random.
       prefix: datasets are called PREFIX-TASK-KIND.
       minari_prefix: Minari datasets are called PREFIX/TASK/KIND-v0; None writes none.
       overwrite: whether datasets of these names that came about in another way are replaced.
-      policy_path: run folder, checkpoint or policy folder of the expert, in place of a training; None trains.
+      policy_path: run folder, checkpoint or policy folder of the expert, in place of a training.
+      planner: of `PLANNERS`, the expert in place of a training. Without either there is a training.
     """
 
     preset: str
@@ -62,6 +64,7 @@ class CollectSettings:
     minari_prefix: str | None = None
     overwrite: bool = False
     policy_path: Path | None = None
+    planner: str | None = None
 
     def __post_init__(self) -> None:
         """Checks what can be wrong without a look at the environment.
@@ -72,23 +75,35 @@ class CollectSettings:
         for name in ("num_steps", "evaluation_steps", "num_evaluation_episodes"):
             check_at_least_one(name, getattr(self, name))
         check_positive("noise_scale", self.noise_scale)
-        if self.preset == MAZES and self.policy_path is not None:
-            raise ValueError(f"`--from` must be left out for mazes, got {str(self.policy_path)!r}")
-        name = "kind" if self.policy_path is None else "kind with --from"
+        option = self.expert_option
+        if self.planner is not None:
+            check_choice("--planner", self.planner, PLANNERS)
+            if self.policy_path is not None:
+                raise ValueError(f"`--from` must be left out with --planner, got {str(self.policy_path)!r}")
+        if self.preset == MAZES and option is not None:
+            expert = str(self.policy_path or self.planner)
+            raise ValueError(f"`{option}` must be left out for mazes, got {expert!r}")
         for kind in self.kinds:
-            check_choice(name, kind, (ALL, *self.all_kinds))
+            check_choice("kind" if option is None else f"kind with {option}", kind, (ALL, *self.all_kinds))
         if self.preset == MAZES and self.overrides:
             raise ValueError(f"overrides are of a training, and mazes have none; got {list(self.overrides)}")
-        if self.policy_path is not None and self.training_steps is not None:
+        if option is not None and self.training_steps is not None:
             raise ValueError(
-                "`--training-steps` must be left out with --from, which trains nothing, "
+                f"`--training-steps` must be left out with {option}, which trains nothing, "
                 f"got {self.training_steps}"
             )
 
     @property
+    def expert_option(self) -> str | None:
+        """The option that names an expert, in place of a training; None with a training."""
+        if self.planner is not None:
+            return "--planner"
+        return None if self.policy_path is None else "--from"
+
+    @property
     def all_kinds(self) -> tuple[str, ...]:
         """Every kind that can be made."""
-        if self.policy_path is not None:
+        if self.expert_option is not None:
             return POLICY_KINDS
         return MAZE_KINDS if self.preset == MAZES else KINDS
 

@@ -157,7 +157,8 @@ def collect(
     targets: Annotated[
         list[str],
         typer.Argument(
-            help="Presets, or maze2d; and section.key=value for the training.", metavar="PRESET..."
+            help="Presets, or maze2d; and section.key=value for the training or the planner.",
+            metavar="PRESET...",
         ),
     ],
     kind: Annotated[
@@ -182,8 +183,12 @@ def collect(
         Path | None,
         typer.Option("--from", help="Take the policy of this run or checkpoint, instead of training one."),
     ] = None,
+    planner: Annotated[
+        str | None,
+        typer.Option(help="Plan with this operator, such as mppi, instead of training a policy."),
+    ] = None,
 ) -> None:
-    """Makes datasets of our own policies, after a training, or of the controller of Maze2d."""
+    """Makes datasets of our own policies, after a training, of planners, or of the controller of Maze2d."""
     with told_in_one_line():
         from distill_rl.cli.collect import collect as collect_datasets
         from distill_rl.cli.collector import ALL, CollectSettings
@@ -204,6 +209,7 @@ def collect(
                 minari_prefix=minari_id,
                 overwrite=overwrite,
                 policy_path=policy_path,
+                planner=planner,
             )
             for preset in targets
             if "=" not in preset

@@ -4,6 +4,7 @@ from scipy.stats import truncnorm
 from toy_simulator import PointMassEnv
 
 from actors.collection import (
+    RunningEpisode,
     action_bounds,
     collect_episodes,
     truncated_normal_behaviour,
@@ -24,9 +25,13 @@ def _towards_the_middle(observation):
     return np.clip(-2.0 * observation, -1.0, 1.0)
 
 
+def _episodes(observation):
+    return [RunningEpisode(None, row) for row in observation]
+
+
 def test_uniform_actions_have_the_density_of_their_box():
     """`2^-A` everywhere, and as many draws on each side."""
-    actions, log_probs = uniform_behaviour(3)(np.zeros((20_000, 5)), np.random.default_rng(0))
+    actions, log_probs = uniform_behaviour(3)(_episodes(np.zeros((20_000, 5))), np.random.default_rng(0))
     assert actions.dtype == np.float32 and actions.shape == (20_000, 3)
     np.testing.assert_allclose(np.exp(log_probs), 1 / 8, rtol=1e-6)
     assert np.abs(actions).max() <= 1.0
@@ -38,7 +43,7 @@ def test_truncated_normal_actions_have_scipys_density(scale):
     """At the actions as they are stored, means at the bounds included."""
     observation = np.random.default_rng(0).uniform(-1.0, 1.0, (500, 2)).astype(np.float32)
     behaviour = truncated_normal_behaviour(_towards_the_middle, scale)
-    actions, log_probs = behaviour(observation, np.random.default_rng(1))
+    actions, log_probs = behaviour(_episodes(observation), np.random.default_rng(1))
     mean = np.asarray(_towards_the_middle(observation), np.float64)
     assert (np.abs(mean) == 1.0).any()
     low, high = (-1.0 - mean) / scale, (1.0 - mean) / scale
@@ -80,7 +85,11 @@ def test_a_collection_repeats_itself_for_a_seed():
 
 def test_behaviours_of_unknown_density_leave_none():
     """Rather than numbers that are none."""
-    dataset = collect_episodes(lambda o, _: (_towards_the_middle(o), None), _envs(), 30, 0, _METADATA)
+
+    def behave(episodes, generator):
+        return _towards_the_middle(np.stack([episode.observation for episode in episodes])), None
+
+    dataset = collect_episodes(behave, _envs(), 30, 0, _METADATA)
     assert dataset.behaviour_log_probs is None
 
 

@@ -3,8 +3,10 @@
 import json
 import shlex
 
+import gymnasium as gym
 import numpy as np
 import pytest
+from gymnasium.envs.registration import EnvSpec
 from typer.testing import CliRunner
 
 from distill_rl.cli.main import app
@@ -164,6 +166,65 @@ def test_a_policy_over_chunks_is_no_source(tmp_path):
     assert code == 2 and "must hold a policy of single actions, got one over chunks" in output, output
 
 
+_PLANNED = (
+    "inverted_pendulum --planner mppi search.num_candidates=8 search.horizon_steps=8 search.hold_steps=2 "
+    "--steps 60"
+)
+
+
+def test_a_planner_is_collected_from(tmp_path):
+    """Noise about its plans, in whole episodes; nothing is trained, and a seed gives the same steps again."""
+    code, output = _run(f"{_PLANNED} --minari-id own")
+    assert code == 0, output
+    assert dataset_names() == ["own-inverted-pendulum-expert", "own-inverted-pendulum-random"]
+    assert not (tmp_path / "datasets" / ".trainings").exists()
+    dataset = load_dataset("own-inverted-pendulum-expert").validate()
+    assert dataset.metadata["source"] == "own: truncated normal of scale 0.05 about the decisions of mppi"
+    assert dataset.behaviour_log_probs is None
+    recipe = dataset.metadata["recipe"]
+    expected = {"kind": "expert", "seed": 0, "num_steps": 60, "noise_scale": 0.05, "planner": "mppi"}
+    expected |= {"env": "InvertedPendulum-v5", "env_config": {}}
+    assert expected.items() <= recipe.items()
+    planned = {"num_candidates": 8, "horizon_steps": 8, "hold_steps": 2, "target_kl": 0.7, "scale": 0.6}
+    assert planned.items() <= recipe["planner_settings"].items()
+    assert len(read_minari("own/inverted-pendulum/expert-v0")) == len(dataset)
+    code, output = _run(_PLANNED)
+    assert code == 0 and output.count("already there") == 2
+    assert _run(f"{_PLANNED} --prefix again --kind expert")[0] == 0
+    again = load_dataset("again-inverted-pendulum-expert")
+    for name in ("observations", "actions", "rewards"):
+        np.testing.assert_array_equal(getattr(again, name), getattr(dataset, name))
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["search.num_candidates=9", "search.scale=0.5", "--planner cem", "--seed 1", "--steps 61"],
+)
+def test_another_way_of_planning_is_another_dataset(change, tmp_path):
+    """Whatever the steps depend on."""
+    assert _run(f"{_PLANNED} --kind expert")[0] == 0
+    code, output = _run(f"{_PLANNED} --kind expert {change}")
+    assert code == 2 and "came about in another way" in output, output
+
+
+class _Uncopyable(gym.Env):
+    """Waits for something that no copy can wait for."""
+
+    observation_space = gym.spaces.Box(-1.0, 1.0, (2,))
+    action_space = gym.spaces.Box(-1.0, 1.0, (1,))
+
+    def __init__(self):
+        self._lines = (line for line in "abc")
+
+
+def test_a_planner_needs_a_simulator(tmp_path, monkeypatch):
+    """Which is told before anything is rolled out."""
+    monkeypatch.setitem(gym.registry, "Uncopyable-v0", EnvSpec("Uncopyable-v0", _Uncopyable))
+    code, output = _run(f"{_PLANNED} environment.env=Uncopyable-v0")
+    assert code == 2 and "`env` must have a state that can be copied, got" in output, output
+    assert dataset_names() == []
+
+
 def test_mazes_need_no_training(tmp_path):
     """One command, three sets; names, scale and source tell what they are, and that they are not D4RL's."""
     code, output = _run("maze2d --steps 300 --minari-id own")
@@ -202,6 +263,22 @@ def test_mazes_need_no_training(tmp_path):
         ("maze2d --minari-id /own", "got '/own/maze2d/umaze-v0'"),
         ("maze2d --from runs/x", "`--from` must be left out for mazes, got 'runs/x'"),
         ("hopper --from runs/x", "`runs/x` must hold a policy"),
+        ("hopper --planner mpi", "`--planner` must be one of cem, gumbel_muzero, mppi,"),
+        ("hopper --planner mpi", "got 'mpi' (did you mean 'mppi'?)"),
+        ("hopper --planner critic", "`--planner` must be one of"),
+        ("hopper --planner mppi --from runs/x", "`--from` must be left out with --planner, got 'runs/x'"),
+        ("hopper --planner mppi --training-steps 9", "`--training-steps` must be left out with --planner"),
+        (
+            "hopper --planner mppi --kind medium",
+            "`kind with --planner` must be one of all, expert, random; got 'medium'",
+        ),
+        ("hopper --planner mppi search.ascent_steps=[1.0]", "no option 'ascent_steps'"),
+        (
+            "hopper --planner mppi search.operator=cem",
+            "`search.operator` must be left out with --planner mppi, got 'cem'",
+        ),
+        ("hopper --planner cem search.num_elites=99", "`num_elites` must be at most num_candidates"),
+        ("maze2d --planner mppi", "`--planner` must be left out for mazes, got 'mppi'"),
         ("hopper --prefix a/b", "`name` must be that of a plain folder"),
     ],
 )

@@ -7,15 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from actors.operators.base import ImprovementOperator
 from actors.operators.config import OperatorChoice
-from actors.operators.planner import Planner
 from actors.operators.registry import find_operator, make_operator
-from actors.stepping import best_actions, stack_states
+from actors.planning import Plan, UninformedPolicy, decide
+from actors.stepping import stack_states
 from distill_rl.cli.experiments.base import Row
 from distill_rl.cli.machine import describe_machine
 from distill_rl.envs import make_env
-from distill_rl.policies.base import SearchPolicy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,50 +41,6 @@ class PlanningSpec:
     seed: int = 0
 
 
-class UninformedPolicy:
-    """Knows nothing: its zero-noise action is zero, its samples are uniform, every state is worth nothing."""
-
-    def __init__(self, action_size: int):
-        self._action_size = action_size
-
-    def act(self, observation: np.ndarray, noise_scale: float, generator: np.random.Generator) -> np.ndarray:
-        """Returns zeros, or uniform samples. Shape `[M, A]`."""
-        shape = (len(observation), self._action_size)
-        if noise_scale == 0.0:
-            return np.zeros(shape, np.float32)
-        return generator.uniform(-1.0, 1.0, shape).astype(np.float32)
-
-    def value(self, observation: np.ndarray) -> np.ndarray:
-        """Returns zeros. Shape `[M]`."""
-        return np.zeros(len(observation), np.float32)
-
-
-class Decider:
-    """Decides step by step; planners carry their plan over, and carry out its mean."""
-
-    def __init__(self, operator: ImprovementOperator, policy: SearchPolicy, num_states: int):
-        """Starts from a plan of zeros.
-
-        Args:
-          operator: to decide with.
-          policy: that it improves on.
-          num_states: decided for together.
-        """
-        self._operator = operator
-        self._policy = policy
-        if isinstance(operator, Planner):
-            shape = (num_states, operator.horizon_steps, operator.simulator.action_size)
-            self._plan = np.zeros(shape)
-
-    def act(self, observation: np.ndarray, state: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """Returns an action of each state. Shapes `[B, O]`, `[B, S]` to `[B, A]`."""
-        if not isinstance(self._operator, Planner):
-            return best_actions(self._operator.improve(observation, state, self._policy, generator))
-        plan = self._operator.plan(state, self._plan, self._policy, generator).mean_plan
-        self._plan = np.concatenate([plan[:, 1:], plan[:, -1:]], axis=1)
-        return plan[:, 0]
-
-
 def run_planning(spec: PlanningSpec) -> list[Row]:
     """Plans whole episodes.
 
@@ -101,7 +55,7 @@ def run_planning(spec: PlanningSpec) -> list[Row]:
     operator, warm_up = (make_operator(envs[0], OperatorChoice(spec.operator), config) for _ in range(2))
     simulator, generator = operator.simulator, np.random.default_rng(spec.seed)
     policy = UninformedPolicy(simulator.action_size)
-    decider = Decider(operator, policy, len(envs))
+    plans: list[Plan] = [None] * len(envs)
     seeds = np.random.SeedSequence(spec.seed).generate_state(len(envs))
     observations = [env.reset(seed=int(seed) % 2**31)[0] for env, seed in zip(envs, seeds, strict=True)]
     returns, cpu_sec = np.zeros(len(envs)), 0.0
@@ -110,9 +64,9 @@ def run_planning(spec: PlanningSpec) -> list[Row]:
         observation = np.stack(observations).astype(np.float32)
         state = stack_states([simulator.snapshot(env) for env in envs])
         if decision == 0:  # not timed: what is compiled, or allocated, on first use
-            Decider(warm_up, policy, len(envs)).act(observation, state, np.random.default_rng(0))
+            decide(warm_up, policy, observation, state, plans, np.random.default_rng(0))
         start = time.process_time()
-        actions = decider.act(observation, state, generator)
+        actions, plans = decide(operator, policy, observation, state, plans, generator)
         cpu_sec += time.process_time() - start
         for index, (env, action) in enumerate(zip(envs, actions, strict=True)):
             observations[index], reward, *_ = env.step(action)

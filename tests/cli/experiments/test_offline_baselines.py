@@ -113,7 +113,7 @@ def test_every_baseline_stands_beside_every_task():
     """With the batch, the step sizes and the layers of our methods."""
     specs = offline_specs("small")
     for name, label in BASELINES.items():
-        spec = specs[f"walker2d_medium_replay-{name}-seed0"]
+        spec = specs[f"walker2d_full_replay-{name}-seed0"]
         assert spec.label == label and f"{spec.library}-{spec.method}" == name
     ours = specs["hopper_medium_replay-consistency_ac-seed0"].learning
     theirs = specs["hopper_medium_replay-rllib-cql-seed0"].learning
