@@ -1,6 +1,7 @@
 """Checks of arguments, in one line at the entry of public functions."""
 
 import difflib
+import functools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -32,9 +33,14 @@ def check_floating(name: str, array: Any) -> None:
     Raises:
       ValueError: if its dtype is not a floating one.
     """
-    dtype = str(array.dtype).removeprefix("torch.")
+    dtype = _dtype_name(array.dtype)
     if dtype not in _FLOATING_KINDS:
         raise ValueError(f"`{name}` must have a floating dtype, got {dtype}")
+
+
+@functools.cache  # numpy makes the name anew each time, which takes longer than a look at a small array
+def _dtype_name(dtype: Any) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def check_finite(name: str, array: Any) -> None:
@@ -44,8 +50,9 @@ def check_finite(name: str, array: Any) -> None:
       ValueError: if it has, saying how many and where the first one is.
     """
     values = np.asarray(array)
-    bad = ~np.isfinite(values)
-    if bad.any():
+    is_finite = np.isfinite(values)
+    if not is_finite.all():
+        bad = ~is_finite
         first = tuple(int(i) for i in np.argwhere(bad)[0])
         raise ValueError(f"`{name}` must be finite, got {int(bad.sum())} non-finite values, first at {first}")
 

@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
 import torch
 
 from distill_rl.policies.description import assemble_policy, check_description
 from distill_rl.policies.loaded import LoadedPolicy
+from distill_rl.storage.array_views import view_arrays
 from distill_rl.storage.framing import WireError, seal, unseal
 
 _MAGIC = b"DRLP"
@@ -27,7 +26,8 @@ class PublishedPolicy:
     Attributes:
       policy_version: updates behind the weights.
       description: of the policy, see `describe_policy`; its metadata name the environment.
-      weights: state of the module: the policy, and what else searches need. By name.
+      weights: state of the module: the policy, and what else searches need. By name. Those of a message share
+        its memory, and cannot be written to.
     """
 
     policy_version: int
@@ -87,11 +87,9 @@ def decode_policy(message: bytes, max_bytes: int) -> PublishedPolicy:
         raise WireError(f"`policy_version` must be an integer of at least 0, got {version!r:.50}")
     try:
         description = check_description(header.get("description"), "published policy")
-        weights = safetensors.numpy.load(bytes(payload))
-    except KeyError as error:  # of safetensors: numpy has no bfloat16, for one
-        raise WireError(f"weights must have dtypes that numpy has, got {error}") from error
-    except (AttributeError, TypeError, ValueError, safetensors.SafetensorError) as error:
+    except (AttributeError, TypeError, ValueError) as error:
         raise WireError(f"{type(error).__name__}: {error}") from error
+    weights = view_arrays(payload)
     for name, array in weights.items():
         if array.dtype.kind == "f" and not np.isfinite(array).all():
             raise WireError(f"weights must be finite, got others in {name!r}")

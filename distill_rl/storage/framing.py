@@ -56,7 +56,7 @@ def unseal(magic: bytes, message: bytes, max_bytes: int) -> tuple[dict[str, Any]
 
     Args:
       magic: the kind of message that is expected.
-      message: what came.
+      message: what came. Of a buffer that may still change, which is not `bytes`, a copy is looked into.
       max_bytes: largest message that is looked into.
 
     Raises:
@@ -71,7 +71,7 @@ def unseal(magic: bytes, message: bytes, max_bytes: int) -> tuple[dict[str, Any]
         raise WireError(f"message must begin with {magic!r}, got {got_magic!r}")
     if version != SCHEMA_VERSION:
         raise WireError(f"message must have schema version {SCHEMA_VERSION}, got {version}")
-    body = memoryview(message)[_PREFIX.size :]
+    body = memoryview(bytes(message))[_PREFIX.size :]
     if hashlib.sha256(body).digest() != digest:
         raise WireError("message does not match its sha256")
     (header_bytes,) = _LENGTH.unpack_from(body)

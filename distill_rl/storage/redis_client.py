@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import redis
 from redis.backoff import NoBackoff
+from redis.connection import Encoder, PythonRespSerializer
 from redis.exceptions import NoPermissionError
 from redis.retry import Retry
 
@@ -20,6 +21,7 @@ PASSWORD_VARIABLE = "DISTILL_RL_REDIS_PASSWORD"
 _LOCAL_HOSTS = ("", "localhost", "127.0.0.1", "::1", None)
 _CONNECT_TIMEOUT_SEC = 5.0
 _ANSWER_TIMEOUT_SEC = 5.0
+_COPIED_BYTES = 6_000  # an argument up to this is sent together with its neighbours
 
 _RETRY_SEC = (0.1, 5.0)  # first and longest wait
 
@@ -104,6 +106,8 @@ def connect(config: RedisConfig) -> redis.Redis:
         socket_timeout=_ANSWER_TIMEOUT_SEC,
         socket_keepalive=True,
         retry=Retry(NoBackoff(), 0),
+        # That of hiredis, the default, copies each argument twice; this one hands large ones to the socket.
+        command_packer=PythonRespSerializer(_COPIED_BYTES, Encoder("utf-8", "strict", False).encode),
         **options,
     )
     try:

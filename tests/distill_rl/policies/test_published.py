@@ -98,6 +98,24 @@ def test_weights_of_another_architecture_are_refused():
         decode_policy(_GOOD, 10)
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_policy_outlives_its_message(kind):
+    """What was decoded stays as it was, whatever becomes of the memory that it came in, or comes next."""
+    networks = _make()
+    expected = {f"networks.{name}": tensor.numpy().copy() for name, tensor in networks.state_dict().items()}
+    buffer = bytearray(_message(networks))
+    published = decode_policy(bytes(buffer) if kind is bytes else kind(buffer), _MAX_BYTES)
+    acting = published.to_policy()
+    before = acting.act(np.ones(5, np.float32))
+    buffer[:] = bytes(len(buffer))
+    decode_policy(_message(_make(with_model=True)), _MAX_BYTES)
+    for name, array in published.weights.items():
+        np.testing.assert_array_equal(array, expected[name])
+        assert not array.flags.writeable
+    np.testing.assert_array_equal(acting.act(np.ones(5, np.float32)), before)
+    np.testing.assert_array_equal(published.to_policy().act(np.ones(5, np.float32)), before)
+
+
 def test_weights_travel_as_safetensors():
     """What the library reads is what was written, whatever the types, shapes and layouts."""
     generator = np.random.default_rng(0)

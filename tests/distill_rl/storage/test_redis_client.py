@@ -4,6 +4,7 @@ import logging
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import redis
 from redis.exceptions import NoPermissionError
@@ -78,6 +79,23 @@ def test_client_needs_the_password(tmp_path, monkeypatch, caplog):
     assert _PASSWORD not in processes
     assert _PASSWORD not in caplog.text
     assert _PASSWORD not in repr(RedisConfig(server.url, password_file=str(file)))
+
+
+@pytest.mark.parametrize("num_bytes", [0, 1, 5_999, 6_000, 6_001, 2**20])
+@pytest.mark.parametrize("is_transaction", [False, True])
+def test_arguments_arrive_whole(local_redis, num_bytes, is_transaction):
+    """What is sent, alone or in a pipeline, is what is stored, whatever its size and the sizes beside it."""
+    content = np.random.default_rng(0).bytes(num_bytes)
+    client = connect(RedisConfig(local_redis.url))
+    client.set("alone", content)
+    pipeline = client.pipeline(transaction=is_transaction)
+    pipeline.set("first", content).set("né", 7).xadd("stream", {b"m": content, "text": "é"})
+    pipeline.set("last", memoryview(content))
+    assert all(pipeline.execute())
+    assert client.mget("alone", "first", "né", "last") == [content, content, b"7", content]
+    [(_, fields)] = client.xrange("stream")
+    assert fields == {b"m": content, b"text": "é".encode()}
+    client.close()
 
 
 def test_nobody_there_is_told(tmp_path):

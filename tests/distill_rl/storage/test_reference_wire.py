@@ -143,6 +143,17 @@ def test_pickle_other_schemas_and_large_messages_are_refused():
         decode_batch(_MESSAGE, 100)
 
 
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_batch_outlives_its_message(kind):
+    """What was decoded stays as it was, whatever becomes of the memory that it came in."""
+    buffer = bytearray(_MESSAGE)
+    batch = decode_batch(_MESSAGE if kind is bytes else kind(buffer), _MAX_BYTES)
+    buffer[:] = bytes(len(buffer))
+    for expected, actual in zip(_BATCH.collected, batch.collected, strict=True):
+        assert_same(expected, actual)
+        assert not any(array.flags.writeable for array in actual.reference_set.to_arrays().values())
+
+
 def test_huge_claims_cost_no_memory():
     """A small message that claims a huge header or array is refused before anything is allocated."""
     for packed in (b"\xdd\xff\xff\xff\xff", b"\xc6\xff\xff\xff\xff", b"\x91" * 100_000):
