@@ -18,6 +18,7 @@ from distill_rl.cli.experiments.consistency_rl_results import draw_results, writ
 from distill_rl.cli.experiments.jobs import check_datasets, in_subprocess, run_jobs
 from distill_rl.cli.experiments.offline_run import run_here
 from distill_rl.cli.experiments.offline_spec import CONTEXT_STEPS, OfflineSpec
+from distill_rl.cli.experiments.tasks import preset_of
 from distill_rl.cli.presets import load_preset
 from learners.offline.config import LearningConfig
 
@@ -184,8 +185,7 @@ def _spec(
     seed: int,
     options: Mapping[str, Any] | None = None,
 ) -> OfflineSpec:
-    preset = task.replace("full_replay", "medium_replay")  # which the papers have settings for
-    sections = load_preset(preset, overrides=[f"run.algorithm={algorithm}"])
+    sections = load_preset(preset_of(task), overrides=[f"run.algorithm={algorithm}"])
     max_updates = size.max_updates or sections["run"]["max_updates"]
     learning = {
         **OFFLINE_METHODS[algorithm].method_options,

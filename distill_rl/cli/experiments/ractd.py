@@ -34,10 +34,15 @@ COLORS = {DATA: "#8a8f98", TEACHER: "#1f6fd6", REWARD_FREE: "#d9730d", RACTD: "#
 
 _TASKS = {
     "tiny": ("hopper_medium_replay",),
-    "small": ("hopper_medium_expert", "hopper_medium_replay"),
+    "small": ("hopper_medium_expert", "hopper_medium_replay", "hopper_full_replay"),
     "full": GYM_TASKS,
 }
-_ABLATED = ("hopper_medium_replay", "walker2d_medium")
+_ABLATED = {
+    "tiny": ("hopper_medium_replay",),
+    "small": ("hopper_full_replay",),
+    "full": ("hopper_medium_replay", "walker2d_medium"),
+}
+"""Tasks with both kinds of teacher; on the first one students take more jumps as well."""
 _JUMPS = (2, 3, 4)
 
 
@@ -53,8 +58,8 @@ def ractd_specs(scale: str) -> dict[str, RactdSpec]:
         for task in _TASKS[scale]:
             contenders = students(scale, task)
             aware = {"teacher_reward_weight": contenders[RACTD]["reward_weight"]}
-            teachers = {TEACHER: {}, AWARE: aware} if task in _ABLATED else None
-            jumps = _JUMPS if task == _ABLATED[0] else ()
+            teachers = {TEACHER: {}, AWARE: aware} if task in _ABLATED[scale] else None
+            jumps = _JUMPS if task == _ABLATED[scale][0] else ()
             specs[f"{task}-seed{seed}"] = make_spec(scale, task, seed, contenders, teachers, jumps)
     return specs
 

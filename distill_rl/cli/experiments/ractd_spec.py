@@ -6,6 +6,7 @@ from typing import Any
 
 from distill_rl.checks import check_choice
 from distill_rl.cli.experiments.base import SCALES
+from distill_rl.cli.experiments.tasks import preset_of
 from distill_rl.cli.presets import SMALL, load_preset
 
 DATA, TEACHER, REWARD_FREE, RACTD = "data", "teacher", "student without rewards", "RACTD"
@@ -124,7 +125,7 @@ def make_spec(
 
     Args:
       scale: one of `SCALES`.
-      task: of a preset, without its `ractd_`.
+      task: of a preset, without its `ractd_`; or a whole replay, see `preset_of`.
       seed: of everything random.
       students: see `RactdSpec`.
       teachers: see `RactdSpec`; by default one that knows of no rewards.
@@ -135,7 +136,7 @@ def make_spec(
     """
     check_choice("scale", scale, SCALES)
     size = _SCALES[scale]
-    sections = load_preset(f"ractd_{task}", size.size)
+    sections = load_preset(f"ractd_{preset_of(task)}", size.size)
     return RactdSpec(
         task=task,
         env=sections["environment"]["env"],

@@ -13,15 +13,15 @@ from distill_rl.cli.experiments.ractd_spec import TEACHER, make_spec, num_seeds
 from distill_rl.cli.experiments.tables import spread
 from distill_rl.cli.plots import STYLE
 
-_TASK = "hopper_medium_replay"
+_TASKS = {"tiny": "hopper_medium_replay", "small": "hopper_full_replay", "full": "hopper_medium_replay"}
 _WEIGHTS = {"tiny": (0.0, 1.0), "small": (0.0, 0.005, 0.02, 0.1), "full": (0.3, 0.5, 0.7, 1.0, 1.5)}
 _COLORS = ("#8a8f98", "#7fb2f0", "#0f8a5f", "#d9730d", "#c94f4f")
 
 
 def _run(scale: str, folder: Path, note_fn: Callable[[str], None]) -> list[Row]:
-    seeds = range(num_seeds(scale))
+    seeds, task = range(num_seeds(scale)), _TASKS[scale]
     students = {f"weight {weight:g}": {"reward_weight": weight} for weight in _WEIGHTS[scale]}
-    specs = {f"{_TASK}-weights-seed{seed}": make_spec(scale, _TASK, seed, students) for seed in seeds}
+    specs = {f"{task}-weights-seed{seed}": make_spec(scale, task, seed, students) for seed in seeds}
     return run_specs(scale, specs, folder, note_fn)
 
 

@@ -89,13 +89,16 @@ def test_spread_is_that_of_draws_in_one_state():
 
 
 def test_small_scale_compares_teachers_too():
-    """On medium-replay data; the teacher's weight is that of its students at this scale."""
+    """On a whole replay, by the settings of medium-replay; a teacher's weight is that of its students."""
     specs = ractd_specs("small")
-    assert set(specs) == {f"hopper_{k}-seed{s}" for k in ("medium_expert", "medium_replay") for s in range(3)}
-    spec = specs["hopper_medium_replay-seed2"]
+    assert len(specs) == 3 * 3
+    spec = specs["hopper_full_replay-seed2"]
+    assert spec.dataset == "own-hopper-full-replay"
+    assert spec.learning == specs["hopper_medium_replay-seed2"].learning
     assert spec.teachers == {TEACHER: {}, AWARE: {"teacher_reward_weight": 0.01}}
     assert spec.jumps == (2, 3, 4)
-    assert specs["hopper_medium_expert-seed0"].teachers == {TEACHER: {}}
+    for kind in ("medium_expert", "medium_replay"):
+        assert specs[f"hopper_{kind}-seed0"].teachers == {TEACHER: {}}
 
 
 def test_full_scale_has_the_published_settings():
@@ -140,10 +143,11 @@ def test_returns_without_modes_are_refused():
             [
                 "own-hopper-medium-expert: distill-rl collect hopper --kind medium-expert",
                 "own-hopper-medium-replay: distill-rl collect hopper --kind medium-replay",
+                "own-hopper-full-replay: distill-rl collect hopper --kind full-replay",
             ],
         ),
         ("mode_selection", ["own-hopper-medium-expert: distill-rl collect hopper --kind medium-expert"]),
-        ("reward_weight", ["own-hopper-medium-replay: distill-rl collect hopper --kind medium-replay"]),
+        ("reward_weight", ["own-hopper-full-replay: distill-rl collect hopper --kind full-replay"]),
     ],
 )
 def test_all_missing_datasets_are_told_before_the_first_job(name, missing, tmp_path, monkeypatch):
