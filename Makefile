@@ -14,10 +14,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	touch $@
 
-# d3rlpy wants an older Gymnasium than Ray, and works with this one: hence without its dependencies.
+# d3rlpy wants an older Gymnasium than Ray, and works with this one: hence without its dependencies. Gym, which it
+# imports, would print a notice before every message of ours.
 setup-bench: setup
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[bench]'
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps 'd3rlpy==2.8.*'
+	$(BIN)/python -m pip uninstall --quiet --disable-pip-version-check --yes gym-notices
 
 demo: setup
 	$(BIN)/distill-rl train demo --out runs/demo --overwrite
