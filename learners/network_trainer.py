@@ -152,8 +152,18 @@ class NetworkTrainer(abc.ABC, Generic[Batch]):
         """Starts the draws anew."""
         self._generator.manual_seed(seed)
 
-    def scale_learning_rate(self, factor: float) -> None:
-        """Sets the step sizes to `factor` times those that the trainer started with, for a schedule."""
+    def decay_learning_rate(self, num_updates: int) -> None:
+        """Sets the step sizes to where they are on their way to 0 along half a cosine.
+
+        They are `(1 + cos(pi n / num_updates)) / 2` of those that the trainer started with, `n` being the
+        gradient steps taken, and stay at 0 from `num_updates` on (Loshchilov & Hutter 2017, Eq. (5), without
+        restarts).
+
+        Args:
+          num_updates: gradient steps that the way takes, at least 1.
+        """
+        progress = min(1.0, self.num_updates / num_updates)
+        factor = 0.5 * (1.0 + math.cos(math.pi * progress))
         for group, learning_rate in zip(self._optimizer.param_groups, self._learning_rates, strict=True):
             group["lr"] = factor * learning_rate
 

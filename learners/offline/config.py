@@ -116,6 +116,8 @@ class LearningConfig:
     """Step size of Adam, for the policy and the model of the data."""
     critic_learning_rate: float = 3e-4
     """Step size of Adam for the critic."""
+    learning_rate_decay_updates: int | None = None
+    """Updates in which all step sizes fall along half a cosine, to stay at 0; None for constant ones."""
     grad_clip_norm: float = 10.0
     """Largest norm of the gradient of each network."""
     ema_decay: float = 0.995
@@ -155,6 +157,8 @@ class LearningConfig:
         positive = ("sigma_data", "learning_rate", "critic_learning_rate", "grad_clip_norm")
         for name in (*positive, "target_kl"):
             check_positive(name, getattr(self, name))
+        if self.learning_rate_decay_updates is not None:
+            check_at_least_one("learning_rate_decay_updates", self.learning_rate_decay_updates)
         if self.loss_scale is not None:
             check_positive("loss_scale", self.loss_scale)
         for name in ("discount", "zero_noise_fraction"):

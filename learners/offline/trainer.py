@@ -47,6 +47,12 @@ class OfflineTrainer(PolicyTrainer[TransitionBatch, LearningConfig]):
             zero_noise_fraction=self.config.zero_noise_fraction,
         )
 
+    def update(self, batch: TransitionBatch) -> dict[str, float]:
+        """Takes one gradient step on a batch, at the step size of its schedule; see `NetworkTrainer`."""
+        if self.config.learning_rate_decay_updates is not None:
+            self.decay_learning_rate(self.config.learning_rate_decay_updates)
+        return super().update(batch)
+
     def add_statistics(self, observation: np.ndarray) -> None:
         """Merges observations into the mean and variance by which they are normalised. Shape `[B, O]`."""
         seen = torch.as_tensor(observation, dtype=torch.float32, device=self.device)

@@ -56,7 +56,7 @@ class _Scale:
 
     tasks: tuple[str, ...]
     num_seeds: int
-    max_updates: int | None
+    max_updates: Mapping[str, int]
     num_evaluations: int
     num_episodes: int
     learning: Mapping[str, Any]
@@ -84,7 +84,7 @@ _SCALES = {
     "tiny": _Scale(
         tasks=("hopper_medium_replay",),
         num_seeds=1,
-        max_updates=4,
+        max_updates={"hopper_medium_replay": 4},
         num_evaluations=2,
         num_episodes=1,
         learning={"hidden_sizes": [8], "batch_size": 8, "num_reference_states": 2},
@@ -99,12 +99,14 @@ _SCALES = {
         # The training on Walker2d comes to a third of its best so early that its medium-replay data are few.
         tasks=("hopper_medium_replay", "walker2d_full_replay"),
         num_seeds=3,
-        max_updates=12_000,
+        max_updates={"hopper_medium_replay": 12_000, "walker2d_full_replay": 20_000},
         num_evaluations=4,
         num_episodes=10,
         learning=_SMALL_LEARNING,
         # Policies stray there from one evaluation to the next.
-        task_learning={"walker2d_full_replay": {"ema_decay": 0.995}},
+        task_learning={
+            "walker2d_full_replay": {"ema_decay": 0.995, "learning_rate_decay_updates": 20_000},
+        },
         has_own_data=True,
         steps=(2, 5, 10),
         num_ablation_seeds=1,
@@ -114,7 +116,7 @@ _SCALES = {
     "full": _Scale(
         tasks=_GYM_TASKS,
         num_seeds=3,
-        max_updates=None,
+        max_updates={},  # those of the presets
         num_evaluations=40,
         num_episodes=10,
         learning={},
@@ -168,7 +170,7 @@ def _ablations(size: _Scale) -> dict[str, tuple[str, str, dict[str, Any]]]:
         "consistency_bc",
         {
             "has_curriculum_restarts": True,
-            "curriculum_updates": max(1, (size.max_updates or 2_000_000) // 40),
+            "curriculum_updates": max(1, size.max_updates.get(size.tasks[0], 2_000_000) // 40),
         },
     )
     for algorithm in ("consistency_bc", "diffusion_bc"):
@@ -187,7 +189,7 @@ def _spec(
     options: Mapping[str, Any] | None = None,
 ) -> OfflineSpec:
     sections = load_preset(preset_of(task), overrides=[f"run.algorithm={algorithm}"])
-    max_updates = size.max_updates or sections["run"]["max_updates"]
+    max_updates = size.max_updates.get(task, sections["run"]["max_updates"])
     learning = {
         **OFFLINE_METHODS[algorithm].method_options,
         **sections["learning"],

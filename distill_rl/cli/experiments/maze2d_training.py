@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import math
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -197,8 +196,8 @@ class _Stages:
             return trainer.ema.eval()
         start = time.process_time()
         metrics: dict[str, float] = {}
-        for update in range(num_updates):
-            trainer.scale_learning_rate(0.5 * (1.0 + math.cos(math.pi * update / num_updates)))
+        for _ in range(num_updates):
+            trainer.decay_learning_rate(num_updates)
             metrics = trainer.update(draw_fn(generator))
         self.training_sec[name] = time.process_time() - start
         _save_stage(path, key, trainer.ema, self.training_sec[name])

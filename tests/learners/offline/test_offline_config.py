@@ -16,6 +16,7 @@ _COUNTS = [
     "batch_size",
     "ema_interval_updates",
     "ema_start_updates",
+    "learning_rate_decay_updates",
     "updates_per_iteration",
     "max_consecutive_skips",
 ]

@@ -270,6 +270,17 @@ def test_the_average_is_the_policy_at_first_and_then_follows_at_intervals():
     assert not torch.allclose(average["policy.mlp.0.weight"], online["policy.mlp.0.weight"], atol=1e-3)
 
 
+def test_all_step_sizes_fall_along_a_cosine():
+    """Half of them half-way, for the critic's own size too; and nothing moves any more after the end."""
+    trainer = _make("diffusion_ql", learning_rate_decay_updates=2, critic_learning_rate=1e-2)
+    trainer.update(_batch(0)), trainer.update(_batch(1))
+    sizes = [group["lr"] for group in trainer._optimizer.param_groups]
+    assert sizes == pytest.approx([0.5 * trainer.config.learning_rate, 0.5e-2])
+    before = {name: value.clone() for name, value in trainer.online.state_dict().items()}
+    trainer.update(_batch(2)), trainer.update(_batch(3))
+    _assert_equal(before, trainer.online.state_dict())
+
+
 def test_each_network_is_clipped_on_its_own():
     """A limit between two norms scales the larger gradient to it, and leaves the other as it was."""
     free = _make("critic_distill", grad_clip_norm=1e9)

@@ -123,18 +123,23 @@ def test_a_student_needs_a_reward_model_for_a_weight(teacher):
 
 
 def test_a_schedule_scales_the_steps():
-    """Weights do not move at a factor of 0, and at 1 as if there were no schedule."""
+    """The first step is that of constant sizes, half-way they are half of it, at the end weights stand."""
     scheduled, plain = (GoalRewardTrainer(1, _CONFIG, seed=0) for _ in range(2))
-    before = copy.deepcopy(scheduled.online.state_dict())
-    scheduled.scale_learning_rate(0.0)
-    train(scheduled, 2)
-    assert all(torch.equal(value, before[name]) for name, value in scheduled.online.state_dict().items())
-    scheduled = GoalRewardTrainer(1, _CONFIG, seed=0)
-    scheduled.scale_learning_rate(0.1)
-    scheduled.scale_learning_rate(1.0)
-    train(scheduled, 2), train(plain, 2)
+    start = copy.deepcopy(scheduled.online.state_dict())
+    scheduled.decay_learning_rate(2)
+    train(scheduled, 1), train(plain, 1)
     for one, other in zip(scheduled.online.parameters(), plain.online.parameters(), strict=True):
         assert torch.equal(one, other)
+    scheduled.decay_learning_rate(2)
+    rate = scheduled.config.learning_rate
+    assert [group["lr"] for group in scheduled._optimizer.param_groups] == pytest.approx([0.5 * rate])
+    train(scheduled, 1)
+    last = copy.deepcopy(scheduled.online.state_dict())
+    assert any(not torch.equal(value, start[name]) for name, value in last.items())
+    for _ in range(2):
+        scheduled.decay_learning_rate(2)
+        train(scheduled, 1)
+    assert all(torch.equal(value, last[name]) for name, value in scheduled.online.state_dict().items())
 
 
 def test_rewards_of_another_shape_are_refused():
