@@ -98,3 +98,28 @@ def test_cores_are_shared_equally():
     env.process(job("short", 1.0, 0.5))
     env.run()
     assert ends == pytest.approx({"short": 2.0, "long": 2.5})
+
+
+def test_cores_are_shared_by_weight_and_nobody_has_two():
+    """Of 1.5 cores the heavy one has a whole, the light ones share the half; alone, each has one at most."""
+    env = simpy.Environment()
+    cores, ends = SharedCores(env, 1.5), {}
+
+    def job(name, duration_sec, weight):
+        yield cores.work(duration_sec, weight)
+        ends[name] = env.now
+
+    for name, duration_sec, weight in (("a", 0.5, 0.03), ("heavy", 1.0, 1.0), ("b", 1.0, 0.03)):
+        env.process(job(name, duration_sec, weight))
+    env.run()
+    # Until 1 s the light ones have a quarter each, then three quarters; from 1 1/3 s on `b` is alone.
+    assert ends == pytest.approx({"heavy": 1.0, "a": 4.0 / 3.0, "b": 4.0 / 3.0 + 0.5})
+
+
+def test_the_driver_goes_before_searches():
+    """On less than two cores the learner in the driver's process has one, and the searches what is left."""
+    times = dataclasses.replace(_LEARNING, search_sec=np.array([0.1]))
+    outcome = simulate(times, Layout(4, 0.5, is_local=True, num_cores=1.5), 60.0)
+    assert outcome.sets_per_sec == pytest.approx(64 / 0.32, rel=0.05)
+    alone = simulate(times, Layout(4, 0.5, is_local=True, num_cores=1.0), 60.0)
+    assert alone.sets_per_sec == pytest.approx(64 / (0.1 + 0.32), rel=0.05)
