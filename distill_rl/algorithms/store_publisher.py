@@ -6,7 +6,12 @@ from collections.abc import Callable
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayActorError
+from ray.exceptions import (
+    ActorUnavailableError,
+    ActorUnschedulableError,
+    GetTimeoutError,
+    RayActorError,
+)
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from distill_rl.algorithms.loop_metrics import LoopMetrics
@@ -19,7 +24,8 @@ _RETRY_SEC = 0.5
 
 def start_store() -> Any:
     """Starts a weight store beside the driver, so that no other machine's death takes it away."""
-    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    # Softly it may start on any node while the cluster has not heard enough of this one.
+    beside = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     return ray.remote(num_cpus=0)(WeightStore).options(scheduling_strategy=beside).remote()
 
 
@@ -68,6 +74,10 @@ class StorePublisher:
             ray.get(self.store.publish.remote(policy_version, weights), timeout=self._timeout_sec)
         except ActorUnavailableError as error:
             _logger.warning("the weight store cannot be reached: %s", error)
+            return False
+        except ActorUnschedulableError as error:
+            _logger.warning("the weight store has no place beside the driver yet: %s", error)
+            self.store = None
             return False
         except RayActorError as error:
             _logger.warning("the weight store died and is replaced: %s", error)

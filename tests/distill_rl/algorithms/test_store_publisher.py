@@ -1,6 +1,6 @@
 import pytest
 import ray
-from ray.exceptions import ActorDiedError, ActorUnavailableError, GetTimeoutError
+from ray.exceptions import ActorDiedError, ActorUnavailableError, ActorUnschedulableError, GetTimeoutError
 
 from distill_rl.algorithms import store_publisher
 from distill_rl.algorithms.loop_metrics import LoopMetrics
@@ -47,6 +47,14 @@ def test_a_store_that_died_is_replaced(publish):
     publisher, metrics = publish(dead, fresh)
     assert publisher.store is fresh and fresh.published == [(5, "w5")]
     assert metrics.num_store_restarts == 1
+
+
+def test_a_store_without_a_place_is_started_again(publish):
+    """The cluster may not have heard of the driver's node yet; nothing died, so nothing is counted."""
+    nowhere, fresh = _Store(ActorUnschedulableError("no such node")), _Store(1)
+    publisher, metrics = publish(nowhere, fresh)
+    assert publisher.store is fresh
+    assert metrics.num_store_restarts == 0
 
 
 def test_a_store_out_of_reach_is_asked_again(publish):
