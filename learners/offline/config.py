@@ -101,7 +101,7 @@ class LearningConfig:
     num_behaviour_steps: int = 5
     """`references`: denoising steps of the model that the candidates come from."""
     target_kl: float = 1.0
-    """`references`: divergence of the weights from uniform, in nats; it sets their temperature."""
+    """`references`: mean divergence of the weights from uniform, in nats; it sets their one temperature."""
     num_ode_steps: int = 8
     """`references`: evaluations of the posterior mean along the ODE."""
     zero_noise_fraction: float = 0.5

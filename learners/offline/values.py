@@ -111,11 +111,11 @@ def critic_reference_set(
     """Weighs candidates from a model of the data by a critic: `p* ~ beta exp(min_i Q_i / eta)`.
 
     The action that was taken, a draw from the behaviour itself, is one of the candidates. They are draws
-    from the prior, so the weights over them are `softmax(Q / eta)`, with eta such that they diverge from
-    uniform by `target_kl`. Source: Peters et al. (2010), "Relative entropy policy search"; Abdolmaleki et
-    al. (2018), "Maximum a posteriori policy optimisation", Section 4.1; candidates from a generative model
-    of the data: Chen et al. (2023), "Offline reinforcement learning via high-fidelity generative behavior
-    modeling".
+    from the prior, so the weights over them are `softmax(Q / eta)`, with one eta such that they diverge from
+    uniform by `target_kl` in the mean over the states. Source: Peters et al. (2010), "Relative entropy policy
+    search"; Abdolmaleki et al. (2018), "Maximum a posteriori policy optimisation", Section 4.1; candidates
+    from a generative model of the data: Chen et al. (2023), "Offline reinforcement learning via
+    high-fidelity generative behavior modeling".
 
     Args:
       observation: shape `[B, O]`.
@@ -123,7 +123,7 @@ def critic_reference_set(
       behaviour: model of the data.
       critic: the averaged critic.
       num_candidates: `N`, at least 1.
-      target_kl: in nats.
+      target_kl: mean over the states, in nats.
       generator: source of every draw.
 
     Returns:
@@ -150,31 +150,32 @@ def critic_reference_set(
 
 
 def boltzmann_log_weights(q_values: Tensor, target_kl: float) -> Tensor:
-    """Returns `log softmax(Q / eta)` with eta, for each state, such that `KL(. || uniform) = target_kl`.
+    """Returns `log softmax(Q / eta)` with one eta for all states: `mean KL(. || uniform) = target_kl`.
 
-    By bisection on `log eta`; the twin of `actors.search.temperature` on the device of the learner. A target
-    beyond `log N` gives the best candidate, and equal values give uniform weights.
+    States where candidates differ much diverge more than those where they hardly do, and where the order of
+    values is the critic's error. By bisection on `log eta`. A target beyond `log N` gives the best candidate,
+    and equal values give uniform weights.
 
     Args:
       q_values: shape `[B, N]`.
-      target_kl: > 0, in nats.
+      target_kl: > 0, in nats; the mean over the states.
 
     Returns:
-      Normalised. Shape `[B, N]`.
+      Normalised for each state. Shape `[B, N]`.
 
     Raises:
       ValueError: if `target_kl` is not positive.
     """
     check_positive("target_kl", target_kl)
     advantage = q_values - q_values.amax(dim=-1, keepdim=True)
-    spread = -advantage.amin(dim=-1, keepdim=True)
+    spread = -advantage.amin(dim=-1).mean()
     relative = advantage / spread.clamp_min(torch.finfo(q_values.dtype).tiny)
     log_count = math.log(q_values.shape[-1])
     low, high = torch.full_like(spread, -16.0), torch.full_like(spread, 16.0)  # of log eta / spread
     for _ in range(_NUM_BISECTIONS):
         middle = 0.5 * (low + high)
         log_weights = torch.log_softmax(relative * torch.exp(-middle), dim=-1)
-        kl = (log_weights.exp() * log_weights).sum(dim=-1, keepdim=True) + log_count
+        kl = (log_weights.exp() * log_weights).sum(dim=-1).mean() + log_count
         is_too_sharp = kl > target_kl
         low, high = torch.where(is_too_sharp, middle, low), torch.where(is_too_sharp, high, middle)
     return torch.log_softmax(relative * torch.exp(-high), dim=-1)
