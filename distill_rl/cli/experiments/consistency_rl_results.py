@@ -112,8 +112,10 @@ def _draw_scores(rows: Rows) -> Figure:
         axis.set_xlabel("updates")
         axis.set_ylabel("score")
         axis.xaxis.set_major_formatter(TICKS)
-    handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    handles: dict[str, Any] = {}  # a method may have been run on some tasks alone
+    for axis in axes:
+        handles |= dict(zip(*reversed(axis.get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=3)
     return figure
 
 

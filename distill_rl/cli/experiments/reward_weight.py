@@ -66,7 +66,7 @@ def _draw(rows: Rows, folder: Path) -> list[Path]:
         axis.axhline(teacher, color="black", ls=":", lw=1.0, label=TEACHER)
         axis.set_xlabel("updates of the student")
         axis.set_ylabel("return")
-        axis.legend(frameon=False)
+        figure.legend(loc="outside right upper")
         figure.savefig(folder / "weights.png")
     return [folder / "weights.png"]
 
