@@ -117,7 +117,8 @@ class LearningConfig:
     critic_learning_rate: float = 3e-4
     """Step size of Adam for the critic."""
     learning_rate_decay_updates: int | None = None
-    """Updates in which all step sizes fall along half a cosine, to stay at 0; None for constant ones."""
+    """Updates in which all step sizes fall along half a cosine, to stay at 0; those behind an
+    `initial_checkpoint` count. None for constant sizes."""
     grad_clip_norm: float = 10.0
     """Largest norm of the gradient of each network."""
     ema_decay: float = 0.995

@@ -76,8 +76,8 @@ class OfflineTrainer(PolicyTrainer[TransitionBatch, LearningConfig]):
             raise ValueError(
                 f"the networks of the checkpoint must be those configured, got {error}"
             ) from error
-        for group, own in zip(self._optimizer.param_groups, self._parameter_groups(), strict=True):
-            group["lr"] = own.get("lr", self.config.learning_rate)
+        for group, learning_rate in zip(self._optimizer.param_groups, self._learning_rates, strict=True):
+            group["lr"] = learning_rate
         self.num_updates = int(state["num_updates"])
         self._last_good = self._copy_weights()
 

@@ -47,6 +47,7 @@ _GYM_TASKS = tuple(
     for robot in ("half_cheetah", "hopper", "walker2d")
     for kind in ("medium", "medium_replay", "medium_expert")
 )
+_WALKER2D_UPDATES = 20_000  # of the scale `small`
 _SEQUENCES = 64  # of a batch, as published for the Decision Transformer
 
 
@@ -99,13 +100,13 @@ _SCALES = {
         # The training on Walker2d comes to a third of its best so early that its medium-replay data are few.
         tasks=("hopper_medium_replay", "walker2d_full_replay"),
         num_seeds=3,
-        max_updates={"hopper_medium_replay": 12_000, "walker2d_full_replay": 20_000},
+        max_updates={"hopper_medium_replay": 12_000, "walker2d_full_replay": _WALKER2D_UPDATES},
         num_evaluations=4,
         num_episodes=10,
         learning=_SMALL_LEARNING,
         # Policies stray there from one evaluation to the next.
         task_learning={
-            "walker2d_full_replay": {"ema_decay": 0.995, "learning_rate_decay_updates": 20_000},
+            "walker2d_full_replay": {"ema_decay": 0.995, "learning_rate_decay_updates": _WALKER2D_UPDATES},
         },
         has_own_data=True,
         steps=(2, 5, 10),
