@@ -172,14 +172,16 @@ def solve_flow(
       Trajectories at their last noise level. Shape `[B, T, D]`.
     """
     index = start
-    for _ in range(int((stop - start).max())):
-        following = (index + 1).minimum(stop)  # its own, and a step of no length, where it has arrived
-        sigma, next_sigma = sigmas[index], sigmas[following]
+    while len(active := (index < stop).nonzero()[:, 0]) > 0:
+        x = x_sigma[active]
+        own_condition = None if condition is None else condition[active]
+        sigma, next_sigma = sigmas[index[active]], sigmas[index[active] + 1]
         length = (next_sigma - sigma)[:, None, None]
-        slope = (x_sigma - teacher.denoise(x_sigma, sigma, condition)) / sigma[:, None, None]
-        guess = x_sigma + length * slope
-        next_slope = (guess - teacher.denoise(guess, next_sigma, condition)) / next_sigma[:, None, None]
-        x_sigma, index = x_sigma + 0.5 * length * (slope + next_slope), following
+        slope = (x - teacher.denoise(x, sigma, own_condition)) / sigma[:, None, None]
+        guess = x + length * slope
+        next_slope = (guess - teacher.denoise(guess, next_sigma, own_condition)) / next_sigma[:, None, None]
+        x_sigma = x_sigma.index_copy(0, active, x + 0.5 * length * (slope + next_slope))
+        index = index + (index < stop)
     return x_sigma
 
 

@@ -53,7 +53,22 @@ _SEQUENCES = 64  # of a batch, as published for the Decision Transformer
 
 @dataclasses.dataclass(frozen=True)
 class _Scale:
-    """How large the experiment is."""
+    """How large the experiment is.
+
+    Attributes:
+      tasks: to learn.
+      num_seeds: of each method.
+      max_updates: by task; those of its preset where there are none.
+      num_evaluations: along each run.
+      num_episodes: of each evaluation.
+      learning: fields of `LearningConfig` that differ from those of the presets.
+      task_learning: the same, by task or by task and algorithm, `task-algorithm`.
+      has_own_data: whether the datasets are our own.
+      steps: numbers of denoising steps that are compared.
+      num_ablation_seeds: of each ablation.
+      num_baseline_seeds: of other libraries.
+      sequence_learning_rate: of the Decision Transformer.
+    """
 
     tasks: tuple[str, ...]
     num_seeds: int
@@ -107,6 +122,7 @@ _SCALES = {
         # Policies stray there from one evaluation to the next.
         task_learning={
             "walker2d_full_replay": {"ema_decay": 0.995, "learning_rate_decay_updates": _WALKER2D_UPDATES},
+            "walker2d_full_replay-diffusion_ql": {"q_weight": 0.5},
         },
         has_own_data=True,
         steps=(2, 5, 10),
@@ -197,6 +213,7 @@ def _spec(
         "curriculum_updates": max_updates,
         **size.learning,
         **size.task_learning.get(task, {}),
+        **size.task_learning.get(f"{task}-{algorithm}", {}),
         **(options or {}),
     }
     dataset = sections["dataset"]["name"]

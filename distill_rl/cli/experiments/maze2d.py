@@ -44,20 +44,20 @@ class _Scale:
     """How large the experiment is.
 
     Attributes:
-      layouts: mazes.
-      num_seeds: of each.
+      num_seeds: of each maze.
       plan: fields of `PlanConfig` by layout, without the number of steps, which follows from the horizon.
       spec: fields of `MazeSpec` that layouts share.
       teacher_updates: by layout.
+      student_updates: of each student, by layout.
       num_mppi_episodes: of each maze.
       mppi_steps: environment steps of each; None for whole episodes.
     """
 
-    layouts: tuple[str, ...]
-    num_seeds: int
+    num_seeds: Mapping[str, int]
     plan: Mapping[str, dict[str, Any]]
     spec: Mapping[str, Any]
     teacher_updates: Mapping[str, int]
+    student_updates: Mapping[str, int]
     num_mppi_episodes: int
     mppi_steps: int | None = None
 
@@ -72,64 +72,67 @@ _SMALL = {
     "reward_weight": 0.2,
     "ema_decay": 0.99,
 }
+# What the teacher knows reaches the longest jump level by level: so few updates call for fewer of them.
+_SMALL_STUDENT = {"num_levels": 18, "num_solver_steps": 6}
 _SCALES = {
     "tiny": _Scale(
-        layouts=("umaze",),
-        num_seeds=1,
+        num_seeds={"umaze": 1},
         plan={"umaze": _TINY | {"batch_size": 4, "num_levels": 6}},
         spec={
+            "student": {},
             "num_data_steps": 600,
             "inverse_updates": 20,
             "guide_updates": 2,
             "reward_updates": 2,
-            "student_updates": 2,
             "guidance_scale": 10.0,
             "num_episodes": 2,
             "num_timings": 1,
         },
         teacher_updates={"umaze": 2},
+        student_updates={"umaze": 2},
         num_mppi_episodes=1,
         mppi_steps=8,
     ),
     "small": _Scale(
-        layouts=("umaze", "medium"),
-        num_seeds=3,
+        num_seeds={"umaze": 3, "medium": 3, "large": 1},
         plan={
             "umaze": _SMALL | {"level_sizes": (32, 64, 64)},
             "medium": _SMALL | {"level_sizes": (32, 64, 64, 64)},
+            "large": _SMALL | {"level_sizes": (32, 64, 64, 64)},
         },
         spec={
+            "student": _SMALL_STUDENT,
             "num_data_steps": 100_000,
             "inverse_updates": 2_000,
             "guide_updates": 250,
             "reward_updates": 1_500,
-            "student_updates": 480,
             "guidance_scale": 10.0,
-            "num_episodes": 30,
+            "num_episodes": 100,
             "num_timings": 3,
         },
-        teacher_updates={"umaze": 1_500, "medium": 6_000},
+        teacher_updates={"umaze": 1_500, "medium": 6_000, "large": 5_000},
+        student_updates={"umaze": 480, "medium": 720, "large": 480},
         num_mppi_episodes=5,
     ),
     "full": _Scale(
-        layouts=tuple(HORIZONS),
-        num_seeds=3,
+        num_seeds=dict.fromkeys(HORIZONS, 3),
         plan={  # RACTD, Table 6
             "umaze": {"level_sizes": (256, 512, 1024)},
             "medium": {"level_sizes": (512, 1024, 2048)},
             "large": {"level_sizes": (256, 512, 1024, 2048)},
         },
         spec={
+            "student": {},
             "num_data_steps": 1_000_000,
             "inverse_updates": 20_000,
             "guide_updates": 100_000,
             "reward_updates": 10_000,
-            "student_updates": 100_000,
             "guidance_scale": 10.0,
             "num_episodes": 100,
             "num_timings": 5,
         },
         teacher_updates=dict.fromkeys(HORIZONS, 500_000),
+        student_updates=dict.fromkeys(HORIZONS, 100_000),
         num_mppi_episodes=100,
     ),
 }
@@ -144,19 +147,20 @@ def maze_specs(scale: str) -> dict[str, dict[str, Any]]:
     check_choice("scale", scale, SCALES)
     size = _SCALES[scale]
     specs: dict[str, dict[str, Any]] = {}
-    for seed in range(size.num_seeds):
-        for layout in size.layouts:
+    for layout, num_seeds in size.num_seeds.items():
+        for seed in range(num_seeds):
             maze = MazeSpec(
                 layout=layout,
                 seed=seed,
                 plan=size.plan[layout]
                 | {"num_steps": HORIZONS[layout] // size.plan[layout].get("stride", 1)},
                 teacher_updates=size.teacher_updates[layout],
+                student_updates=size.student_updates[layout],
                 num_diffuser_steps=4 if scale == "tiny" else DIFFUSER_STEPS[layout],
                 **size.spec,
             )
             specs[f"{layout}_{seed}"] = dataclasses.asdict(maze)
-    for layout in size.layouts:
+    for layout in size.num_seeds:
         planning = PlanningSpec(
             operator="mppi",
             settings=_MPPI_SETTINGS,

@@ -51,6 +51,7 @@ class MazeSpec:
       seed: of the data, of what is learned and of the episodes.
       num_data_steps: of the waypoint controller.
       plan: fields of `PlanConfig`.
+      student: those that students have of their own.
       inverse_updates: gradient steps of the inverse dynamics.
       teacher_updates: of the denoiser.
       guide_updates: of Diffuser's guide.
@@ -66,6 +67,7 @@ class MazeSpec:
     seed: int
     num_data_steps: int
     plan: Mapping[str, Any]
+    student: Mapping[str, Any]
     inverse_updates: int
     teacher_updates: int
     guide_updates: int
@@ -154,7 +156,7 @@ def train_planners(
     reward_model = stages.get("reward model", GoalRewardTrainer(*arguments), draw_plans, spec.reward_updates)
     students = {}
     for name, weight in ((CTD, 0.0), (RACTD, config.reward_weight)):
-        own = dataclasses.replace(config, reward_weight=weight)
+        own = dataclasses.replace(config, **spec.student, reward_weight=weight)
         trainer = PlanStudentTrainer(
             _STATE_SIZE, own, seed, device, teacher=teacher, reward_model=reward_model
         )

@@ -71,6 +71,27 @@ def test_solver_follows_the_flow_from_each_level_to_its_own():
     assert torch.equal(found[2], x[2])
 
 
+def test_solver_denoises_those_on_their_way_alone_each_by_its_own_condition():
+    """Trajectories about a mean that is their condition; an evaluation counts one for each of them."""
+    num_denoised = []
+
+    class ConditionedDenoiser(GaussianDenoiser):
+        def denoise(self, x_sigma, sigma, condition=None):
+            num_denoised.append(len(x_sigma))
+            shift = condition[:, None, :] - _MEAN
+            return shift + super().denoise(x_sigma - shift, sigma)
+
+    sigmas = karras_sigmas(60, 0.02, 20.0).double()
+    start, stop = torch.tensor([0, 20, 40]), torch.tensor([59, 20, 50])
+    x = torch.randn(3, 2, 1, dtype=torch.float64) * 5.0
+    condition = torch.tensor([[-1.0], [4.0], [2.0]], dtype=torch.float64)
+    found = solve_flow(ConditionedDenoiser(), x, sigmas, start, stop, condition)
+    shift = condition[:, None, :] - _MEAN
+    expected = shift + exact_flow(x - shift, sigmas[start], sigmas[stop])
+    torch.testing.assert_close(found, expected, rtol=1e-2, atol=1e-2)
+    assert sum(num_denoised) == 2 * int((stop - start).sum())
+
+
 def test_no_jump_is_the_identity():
     """`G(x, s, s) = x` for any weights, and at the smallest level too."""
     student = TrajectoryJumper(make_network(2, feature_size=3))
