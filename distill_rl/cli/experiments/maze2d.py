@@ -44,20 +44,24 @@ class _Scale:
     """How large the experiment is.
 
     Attributes:
-      num_seeds: of each maze.
+      layouts: mazes.
+      num_seeds: of each.
       plan: fields of `PlanConfig` by layout, without the number of steps, which follows from the horizon.
       spec: fields of `MazeSpec` that layouts share.
       teacher_updates: by layout.
       student_updates: of each student, by layout.
+      student: fields of `PlanConfig` that students have of their own, by layout.
       num_mppi_episodes: of each maze.
       mppi_steps: environment steps of each; None for whole episodes.
     """
 
-    num_seeds: Mapping[str, int]
+    layouts: tuple[str, ...]
+    num_seeds: int
     plan: Mapping[str, dict[str, Any]]
     spec: Mapping[str, Any]
     teacher_updates: Mapping[str, int]
     student_updates: Mapping[str, int]
+    student: Mapping[str, dict[str, Any]]
     num_mppi_episodes: int
     mppi_steps: int | None = None
 
@@ -73,13 +77,13 @@ _SMALL = {
     "ema_decay": 0.99,
 }
 # What the teacher knows reaches the longest jump level by level: so few updates call for fewer of them.
-_SMALL_STUDENT = {"num_levels": 18, "num_solver_steps": 6}
+_FEW_LEVELS = {"num_levels": 18, "num_solver_steps": 6}
 _SCALES = {
     "tiny": _Scale(
-        num_seeds={"umaze": 1},
+        layouts=("umaze",),
+        num_seeds=1,
         plan={"umaze": _TINY | {"batch_size": 4, "num_levels": 6}},
         spec={
-            "student": {},
             "num_data_steps": 600,
             "inverse_updates": 20,
             "guide_updates": 2,
@@ -90,18 +94,18 @@ _SCALES = {
         },
         teacher_updates={"umaze": 2},
         student_updates={"umaze": 2},
+        student={},
         num_mppi_episodes=1,
         mppi_steps=8,
     ),
     "small": _Scale(
-        num_seeds={"umaze": 3, "medium": 3, "large": 1},
+        layouts=("umaze", "medium"),
+        num_seeds=3,
         plan={
             "umaze": _SMALL | {"level_sizes": (32, 64, 64)},
             "medium": _SMALL | {"level_sizes": (32, 64, 64, 64)},
-            "large": _SMALL | {"level_sizes": (32, 64, 64, 64)},
         },
         spec={
-            "student": _SMALL_STUDENT,
             "num_data_steps": 100_000,
             "inverse_updates": 2_000,
             "guide_updates": 250,
@@ -110,19 +114,20 @@ _SCALES = {
             "num_episodes": 100,
             "num_timings": 3,
         },
-        teacher_updates={"umaze": 1_500, "medium": 6_000, "large": 5_000},
-        student_updates={"umaze": 480, "medium": 720, "large": 480},
+        teacher_updates={"umaze": 1_500, "medium": 6_000},
+        student_updates={"umaze": 480, "medium": 720},
+        student={"medium": _FEW_LEVELS},
         num_mppi_episodes=5,
     ),
     "full": _Scale(
-        num_seeds=dict.fromkeys(HORIZONS, 3),
+        layouts=tuple(HORIZONS),
+        num_seeds=3,
         plan={  # RACTD, Table 6
             "umaze": {"level_sizes": (256, 512, 1024)},
             "medium": {"level_sizes": (512, 1024, 2048)},
             "large": {"level_sizes": (256, 512, 1024, 2048)},
         },
         spec={
-            "student": {},
             "num_data_steps": 1_000_000,
             "inverse_updates": 20_000,
             "guide_updates": 100_000,
@@ -133,6 +138,7 @@ _SCALES = {
         },
         teacher_updates=dict.fromkeys(HORIZONS, 500_000),
         student_updates=dict.fromkeys(HORIZONS, 100_000),
+        student={},
         num_mppi_episodes=100,
     ),
 }
@@ -147,8 +153,8 @@ def maze_specs(scale: str) -> dict[str, dict[str, Any]]:
     check_choice("scale", scale, SCALES)
     size = _SCALES[scale]
     specs: dict[str, dict[str, Any]] = {}
-    for layout, num_seeds in size.num_seeds.items():
-        for seed in range(num_seeds):
+    for seed in range(size.num_seeds):
+        for layout in size.layouts:
             maze = MazeSpec(
                 layout=layout,
                 seed=seed,
@@ -156,11 +162,12 @@ def maze_specs(scale: str) -> dict[str, dict[str, Any]]:
                 | {"num_steps": HORIZONS[layout] // size.plan[layout].get("stride", 1)},
                 teacher_updates=size.teacher_updates[layout],
                 student_updates=size.student_updates[layout],
+                student=size.student.get(layout, {}),
                 num_diffuser_steps=4 if scale == "tiny" else DIFFUSER_STEPS[layout],
                 **size.spec,
             )
             specs[f"{layout}_{seed}"] = dataclasses.asdict(maze)
-    for layout in size.num_seeds:
+    for layout in size.layouts:
         planning = PlanningSpec(
             operator="mppi",
             settings=_MPPI_SETTINGS,

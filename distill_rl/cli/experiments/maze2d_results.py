@@ -83,14 +83,11 @@ def _evaluations(row: Mapping[str, Any]) -> str:
 def _explain(rows: Rows) -> str:
     learned = [row for row in rows if row["method"] != MPPI]
     planned = [row for row in rows if row["method"] == MPPI]
-    seeds: dict[str, set[int]] = {}
-    for row in learned:
-        seeds.setdefault(row["layout"], set()).add(row["seed"])
-    num_seeds = ", ".join(f"{len(own)} in {layout}" for layout, own in seeds.items())
+    num_seeds = len({row["seed"] for row in learned})
     episodes = len(learned[0]["scores"])
     decisions = "; ".join(f"{1e3 * row['decision_sec']:.0f} ms in {row['layout']}" for row in planned)
     return (
-        f"Scores are on D4RL's scale, means over seeds (lowest and highest seed; {num_seeds}) of {episodes} "
+        f"Scores are on D4RL's scale, means over {num_seeds} seeds (lowest and highest seed) of {episodes} "
         "episodes each, which start at random and end at D4RL's goal; success is reaching it. Plans are made "
         f"once, at the start. Time is the median of single plans on {learned[0]['device']}, all methods by "
         f"turns in one process; that of MPPI is the sum of an episode's decisions ({decisions}), over "
