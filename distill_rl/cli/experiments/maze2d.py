@@ -103,7 +103,7 @@ _SCALES = {
         num_seeds=3,
         plan={
             "umaze": _SMALL | {"level_sizes": (32, 64, 64)},
-            "medium": _SMALL | {"level_sizes": (32, 64, 64, 64)},
+            "medium": _SMALL | {"level_sizes": (32, 64, 64, 64), "reward_weight": 0.05},
         },
         spec={
             "num_data_steps": 100_000,
