@@ -171,7 +171,7 @@ def solve_flow(
     Returns:
       Trajectories at their last noise level. Shape `[B, T, D]`.
     """
-    index = start
+    index = start.clone()
     while len(active := (index < stop).nonzero()[:, 0]) > 0:
         x = x_sigma[active]
         own_condition = None if condition is None else condition[active]
@@ -181,7 +181,7 @@ def solve_flow(
         guess = x + length * slope
         next_slope = (guess - teacher.denoise(guess, next_sigma, own_condition)) / next_sigma[:, None, None]
         x_sigma = x_sigma.index_copy(0, active, x + 0.5 * length * (slope + next_slope))
-        index = index + (index < stop)
+        index[active] += 1
     return x_sigma
 
 
