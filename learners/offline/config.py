@@ -90,6 +90,8 @@ class LearningConfig:
     """`gradient`: weight of the critic beside the behaviour loss."""
     discount: float = 0.99
     """Of one step."""
+    num_critics: int = 2
+    """Members of the critic, whose minimum bootstraps; `gradient` takes 2."""
     max_q_backup_actions: int = 1
     """Actions sampled at a next state, the best of which is its value; 1 for the policy's own value."""
     normalize_q_targets: bool = False
@@ -100,6 +102,10 @@ class LearningConfig:
     """`references`: states of a batch that get a reference set."""
     num_behaviour_steps: int = 5
     """`references`: denoising steps of the model that the candidates come from."""
+    ascent_distance: float = 0.0
+    """`references`: how far candidates are moved up the critic at most, in Euclidean distance. Such a policy
+    leaves the data behind, so the critic learns the values of another one, of candidates as they were drawn.
+    0 moves none, and there is one policy."""
     target_kl: float = 1.0
     """`references`: mean divergence of the weights from uniform, in nats; it sets their one temperature."""
     num_ode_steps: int = 8
@@ -166,13 +172,15 @@ class LearningConfig:
             check_fraction(name, getattr(self, name))
         for name in ("ema_decay", "critic_ema_decay"):
             check_decay(name, getattr(self, name))
-        for name in ("q_weight", "noise_scale"):
+        for name in ("q_weight", "noise_scale", "ascent_distance"):
             check_not_negative(name, getattr(self, name))
         check_widths("hidden_sizes", self.hidden_sizes)
 
     def _check_combinations(self) -> None:
         if self.improvement == "references" and self.policy != "consistency":
             raise ValueError(f"`policy` must be consistency to distil reference sets, got {self.policy!r}")
+        if self.improvement == "gradient" and self.num_critics != 2:
+            raise ValueError(f"`num_critics` must be 2 with improvement 'gradient', got {self.num_critics}")
         if not self.has_critic and self.num_action_candidates > 1:
             raise ValueError(
                 "`num_action_candidates` must be 1 without a critic, got "

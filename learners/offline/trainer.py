@@ -13,6 +13,8 @@ from learners.offline.behaviour import BehaviourLoss, diffusion_loss, make_behav
 from learners.offline.config import LearningConfig
 from learners.offline.transitions import TransitionBatch
 from learners.offline.values import (
+    ascend_values,
+    behaviour_candidates,
     critic_loss,
     critic_reference_set,
     policy_gradient_loss,
@@ -30,7 +32,7 @@ class OfflineTrainer(PolicyTrainer[TransitionBatch, LearningConfig]):
 
     Metrics are `behaviour_loss`; with a critic also `critic_loss`, `q_value` (mean of its targets), and
     `q_loss` (improvement by gradient) or `policy_loss` (by reference sets, where `behaviour_loss` is that of
-    the model of the data).
+    the model of the data, and `backup_loss` that of the policy that bootstraps, if it is another).
     """
 
     _q_value: Tensor
@@ -86,8 +88,9 @@ class OfflineTrainer(PolicyTrainer[TransitionBatch, LearningConfig]):
 
     def _parameter_groups(self) -> list[dict[str, Any]]:
         groups: list[dict[str, Any]] = [{"params": list(self.online.policy.parameters())}]
-        if self.online.behaviour is not None:
-            groups.append({"params": list(self.online.behaviour.parameters())})
+        for network in (self.online.backup_policy, self.online.behaviour):
+            if network is not None:
+                groups.append({"params": list(network.parameters())})
         if self.online.critic is not None:
             rate = self.config.critic_learning_rate
             groups.append({"params": list(self.online.critic.parameters()), "lr": rate})
@@ -105,7 +108,7 @@ class OfflineTrainer(PolicyTrainer[TransitionBatch, LearningConfig]):
         else:
             losses = {
                 "behaviour_loss": self._model(batch),
-                "policy_loss": self._distil(batch),
+                **self._distil(batch),
                 "critic_loss": self._evaluate(batch),
             }
         return losses, dict.fromkeys(losses, 1.0) | {"q_loss": self.config.q_weight}
@@ -135,31 +138,40 @@ class OfflineTrainer(PolicyTrainer[TransitionBatch, LearningConfig]):
         critic.requires_grad_(True)
         return policy_gradient_loss(q_values, self._generator)
 
-    def _distil(self, batch: TransitionBatch) -> Tensor:
-        num_states = self.config.num_reference_states
-        reference_set = critic_reference_set(
-            batch.observation[:num_states],
-            batch.action[:num_states],
+    def _distil(self, batch: TransitionBatch) -> dict[str, Tensor]:
+        """Returns the loss of the policy, and of the one that bootstraps if candidates are moved."""
+        config = self.config
+        observation = batch.observation[: config.num_reference_states]
+        candidates = behaviour_candidates(
+            observation,
+            batch.action[: config.num_reference_states],
             self.ema.behaviour,
-            self.ema.critic,
-            num_candidates=self.config.num_references,
-            target_kl=self.config.target_kl,
-            generator=self._generator,
+            config.num_references,
+            self._generator,
         )
+        if self.online.backup_policy is None:
+            return {"policy_loss": self._distil_into("policy", observation, candidates)}
+        moved = ascend_values(observation, candidates, self.ema.critic, config.ascent_distance)
+        return {
+            "policy_loss": self._distil_into("policy", observation, moved),
+            "backup_loss": self._distil_into("backup_policy", observation, candidates),
+        }
+
+    def _distil_into(self, name: str, observation: Tensor, candidates: Tensor) -> Tensor:
         return self._reference_objective(
-            self.online.policy,
-            self.ema.policy,
-            reference_set,
+            getattr(self.online, name),
+            getattr(self.ema, name),
+            critic_reference_set(observation, candidates, self.ema.critic, self.config.target_kl),
             update=self.num_updates,
             generator=self._generator,
         )
 
     def _evaluate(self, batch: TransitionBatch) -> Tensor:
-        config = self.config
+        config, averaged = self.config, self.ema
         targets = temporal_difference_targets(
             batch,
-            self.ema.policy,
-            self.ema.critic,
+            averaged.policy if averaged.backup_policy is None else averaged.backup_policy,
+            averaged.critic,
             discount=config.discount,
             num_steps=config.num_sampling_steps,
             num_actions=config.max_q_backup_actions,
@@ -204,5 +216,7 @@ def network_settings(config: LearningConfig) -> dict[str, Any]:
         "kind": config.policy,
         "policy_settings": shared | own,
         "with_critic": config.has_critic,
+        "num_critics": config.num_critics,
+        "with_backup_policy": config.improvement == "references" and config.ascent_distance > 0.0,
         "behaviour_settings": shared | behaviour if config.improvement == "references" else None,
     }

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from distill_rl.checks import check_at_least_one, check_positive, check_shape
 from distill_rl.networks.q_ensemble import QEnsemble
@@ -98,49 +98,87 @@ def policy_gradient_loss(q_values: Tensor, generator: torch.Generator) -> Tensor
 
 
 @torch.no_grad()
-def critic_reference_set(
+def behaviour_candidates(
     observation: Tensor,
     taken_action: Tensor,
     behaviour: DiffusionPolicy,
-    critic: QEnsemble,
-    *,
     num_candidates: int,
-    target_kl: float,
     generator: torch.Generator,
-) -> ReferenceSet:
-    """Weighs candidates from a model of the data by a critic: `p* ~ beta exp(min_i Q_i / eta)`.
+) -> Tensor:
+    """Returns draws from what made the data: the action that was taken, then draws of a model of the data.
 
-    The action that was taken, a draw from the behaviour itself, is one of the candidates. They are draws
-    from the prior, so the weights over them are `softmax(Q / eta)`, with one eta such that they diverge from
-    uniform by `target_kl` in the mean over the states. Source: Peters et al. (2010), "Relative entropy policy
-    search"; Abdolmaleki et al. (2018), "Maximum a posteriori policy optimisation", Section 4.1; candidates
-    from a generative model of the data: Chen et al. (2023), "Offline reinforcement learning via
-    high-fidelity generative behavior modeling".
+    Source: Chen et al. (2023), "Offline reinforcement learning via high-fidelity generative behavior
+    modeling".
 
     Args:
       observation: shape `[B, O]`.
       taken_action: shape `[B, A]`.
       behaviour: model of the data.
-      critic: the averaged critic.
       num_candidates: `N`, at least 1.
-      target_kl: mean over the states, in nats.
       generator: source of every draw.
 
     Returns:
-      A reference set in the mass convention, of `N` candidates for each of `B` states.
+      Shape `[B, N, A]`.
 
     Raises:
       ValueError: if `num_candidates` is below 1.
     """
     check_at_least_one("num_candidates", num_candidates)
-    repeated = observation.unsqueeze(1).expand(-1, num_candidates, -1)
-    drawn = behaviour.sample(repeated[:, 1:], generator=generator)
-    actions = torch.cat([taken_action.unsqueeze(1), drawn], dim=1)
-    q_values = critic(repeated, actions).amin(dim=0)
+    repeated = observation.unsqueeze(1).expand(-1, num_candidates - 1, -1)
+    drawn = behaviour.sample(repeated, generator=generator)
+    return torch.cat([taken_action.unsqueeze(1), drawn], dim=1)
+
+
+def ascend_values(observation: Tensor, candidates: Tensor, critic: QEnsemble, max_distance: float) -> Tensor:
+    """Moves candidates up the critic: `clip(a_n + d_n g_n / |g_n|, -1, 1)`, `g = grad_a mean_i Q_i(s, a)`.
+
+    The distances `d_n` are even, from 0 of the first candidate to `max_distance` of the last, so that weights
+    by value decide how far is worth going. Errors of the members' slopes cancel in their mean. Source of the
+    step: Park et al. (2024), "Is value learning really the main bottleneck in offline RL?", Section 6.1,
+    where a policy takes it whenever it acts.
+
+    Args:
+      observation: shape `[B, O]`.
+      candidates: in [-1, 1]. Shape `[B, N, A]`.
+      critic: stays as it is.
+      max_distance: Euclidean, in units of actions.
+
+    Returns:
+      Shape `[B, N, A]`.
+    """
+    with torch.enable_grad():
+        start = candidates.detach().requires_grad_(True)
+        (slope,) = torch.autograd.grad(critic(observation.unsqueeze(1), start).mean(dim=0).sum(), start)
+    distance = torch.linspace(0.0, max_distance, candidates.shape[1], device=candidates.device)
+    moved: Tensor = candidates + distance.unsqueeze(-1) * nn.functional.normalize(slope, dim=-1)
+    return moved.clamp(-1.0, 1.0)
+
+
+@torch.no_grad()
+def critic_reference_set(
+    observation: Tensor, candidates: Tensor, critic: QEnsemble, target_kl: float
+) -> ReferenceSet:
+    """Weighs candidates by a critic: `p* ~ beta exp(min_i Q_i / eta)`.
+
+    The candidates are draws from the prior `beta`, so the weights over them are `softmax(Q / eta)`, with one
+    eta such that they diverge from uniform by `target_kl` in the mean over the states. Source: Peters et al.
+    (2010), "Relative entropy policy search"; Abdolmaleki et al. (2018), "Maximum a posteriori policy
+    optimisation", Section 4.1.
+
+    Args:
+      observation: shape `[B, O]`.
+      candidates: shape `[B, N, A]`.
+      critic: the averaged critic.
+      target_kl: mean over the states, in nats.
+
+    Returns:
+      A reference set in the mass convention.
+    """
+    q_values = critic(observation.unsqueeze(1), candidates).amin(dim=0)
     log_weights = boltzmann_log_weights(q_values, target_kl)
     return ReferenceSet(
         observation=observation,
-        actions=actions,
+        actions=candidates,
         log_probs=log_weights,
         log_proposals=torch.zeros_like(log_weights),
         value=(log_weights.exp() * q_values).sum(dim=-1),

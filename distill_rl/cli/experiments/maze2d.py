@@ -115,7 +115,7 @@ _SCALES = {
             "num_timings": 3,
         },
         teacher_updates={"umaze": 1_500, "medium": 6_000},
-        student_updates={"umaze": 480, "medium": 720},
+        student_updates={"umaze": 480, "medium": 1_440},
         student={"medium": _FEW_LEVELS},
         num_mppi_episodes=5,
     ),

@@ -5,6 +5,7 @@ import pytest
 from learners.offline.config import DatasetConfig, LearningConfig
 
 _COUNTS = [
+    "num_critics",
     "num_sampling_steps",
     "curriculum_updates",
     "max_q_backup_actions",
@@ -36,7 +37,7 @@ _BAD = [
     *((name, value, "must be positive") for name in _POSITIVE for value in (0.0, -1.0, float("nan"))),
     *((name, value, "must be within [0, 1]") for name in _FRACTIONS for value in (-0.1, 1.1, float("nan"))),
     *((name, value, "must lie in [0, 1)") for name in _DECAYS for value in (-0.1, 1.0, float("nan"))),
-    *((name, -0.5, "must not be negative") for name in ("q_weight", "noise_scale")),
+    *((name, -0.5, "must not be negative") for name in ("q_weight", "noise_scale", "ascent_distance")),
     ("num_ode_steps", 2, "must be an integer of at least 3"),
     ("sigma_max", 0.002, "must exceed `sigma_min` = 0.002"),
     ("hidden_sizes", (), "must be positive widths"),
@@ -67,6 +68,10 @@ def test_a_dataset_has_a_known_transform():
         (
             {"improvement": "references", "policy": "diffusion"},
             "`policy` must be consistency to distil reference sets, got 'diffusion'",
+        ),
+        (
+            {"improvement": "gradient", "num_critics": 5},
+            "`num_critics` must be 2 with improvement 'gradient', got 5",
         ),
         (
             {"num_action_candidates": 50},

@@ -14,9 +14,12 @@ from learners.offline import trainer as trainer_module
 from learners.offline.config import LearningConfig
 from learners.offline.trainer import OfflineTrainer
 from learners.offline.transitions import TransitionBatch
+from learners.offline.values import ascend_values, critic_reference_set, temporal_difference_targets
 
 _METHODS = list(OFFLINE_METHODS)
 _WITH_CRITIC = ["consistency_ac", "diffusion_ql", "critic_distill"]
+_ASCENDING = ("critic_distill", {"ascent_distance": 0.3, "num_critics": 3})
+_VARIANTS = [*((method, {}) for method in _METHODS), _ASCENDING]
 _SMALL = {"hidden_sizes": (8,), "batch_size": 16, "num_references": 4, "num_reference_states": 8}
 
 _BETTER, _WORSE = np.array([[0.6, -0.5], [-0.4, 0.5]], np.float32)
@@ -133,13 +136,13 @@ def test_the_distilled_policy_acts_well_without_noise():
     assert float((action - torch.from_numpy(_BETTER)).norm(dim=-1).max()) < 0.3
 
 
-@pytest.mark.parametrize("method", _METHODS)
-def test_same_seed_same_weights_and_the_global_generator_is_left_alone(method):
+@pytest.mark.parametrize(("method", "options"), _VARIANTS)
+def test_same_seed_same_weights_and_the_global_generator_is_left_alone(method, options):
     """Every draw comes from the seed; nothing depends on or disturbs torch's global state."""
     runs = []
     for seed in (7, 7, 8):
         torch.manual_seed(len(runs))
-        before, trainer = torch.get_rng_state(), _make(method, seed)
+        before, trainer = torch.get_rng_state(), _make(method, seed, **options)
         for step in range(3):
             trainer.update(_batch(step))
         assert torch.equal(torch.get_rng_state(), before)
@@ -177,10 +180,10 @@ def test_each_method_has_its_networks_and_metrics(method, policy_type, names):
         assert trainer.online.behaviour.num_diffusion_steps == 4
 
 
-@pytest.mark.parametrize("method", _METHODS)
-def test_every_network_learns_in_one_step(method):
+@pytest.mark.parametrize(("method", "options"), _VARIANTS)
+def test_every_network_learns_in_one_step(method, options):
     """Each weight is moved by Adam's first step, lr g / (|g| + eps), the critic's by its own rate."""
-    trainer = _make(method, learning_rate=0.01, critic_learning_rate=0.002, grad_clip_norm=1e9)
+    trainer = _make(method, learning_rate=0.01, critic_learning_rate=0.002, grad_clip_norm=1e9, **options)
     before = {name: p.detach().clone() for name, p in trainer.online.named_parameters()}
     trainer.update(_batch())
     for name, new in trainer.online.named_parameters():
@@ -230,24 +233,53 @@ def test_targets_and_reference_sets_come_from_the_averaged_networks(monkeypatch)
         function = getattr(trainer_module, name)
 
         def record(*arguments, **settings):
-            calls[name] = (arguments, settings)
+            calls.setdefault(name, []).append((arguments, settings))
             return function(*arguments, **settings)
 
         return record
 
-    for name in ("temporal_difference_targets", "critic_reference_set"):
+    for name in ("temporal_difference_targets", "behaviour_candidates", "critic_reference_set"):
         monkeypatch.setattr(trainer_module, name, recorded(name))
     batch = _batch()
     trainer.update(batch)
-    arguments, settings = calls["temporal_difference_targets"]
-    assert arguments[1] is trainer.ema.policy and arguments[2] is trainer.ema.critic
+    (arguments, settings), *others = calls["temporal_difference_targets"]
+    assert arguments[1] is trainer.ema.policy and arguments[2] is trainer.ema.critic and not others
     assert (settings["discount"], settings["num_steps"]) == (0.7, 1)
     assert (settings["num_actions"], settings["is_normalized"]) == (3, True)
-    arguments, settings = calls["critic_reference_set"]
-    np.testing.assert_array_equal(arguments[0], batch.observation[:5])
-    np.testing.assert_array_equal(arguments[1], batch.action[:5])
-    assert arguments[2] is trainer.ema.behaviour and arguments[3] is trainer.ema.critic
-    assert (settings["num_candidates"], settings["target_kl"]) == (4, 0.4)
+    (((observation, action, behaviour, num_candidates, _), _),) = calls["behaviour_candidates"]
+    np.testing.assert_array_equal(observation, batch.observation[:5])
+    np.testing.assert_array_equal(action, batch.action[:5])
+    assert behaviour is trainer.ema.behaviour and num_candidates == 4
+    ((arguments, _),) = calls["critic_reference_set"]
+    assert arguments[2] is trainer.ema.critic and arguments[3] == 0.4
+
+
+def test_moved_candidates_are_the_policys_alone(monkeypatch):
+    """The policy is distilled from them, the one that bootstraps from the same ones where they were drawn."""
+    sets, bootstrapping = [], []
+
+    def record(observation, candidates, *arguments):
+        sets.append(candidates)
+        return critic_reference_set(observation, candidates, *arguments)
+
+    def record_policy(batch, policy, *arguments, **settings):
+        bootstrapping.append(policy)
+        return temporal_difference_targets(batch, policy, *arguments, **settings)
+
+    monkeypatch.setattr(trainer_module, "critic_reference_set", record)
+    monkeypatch.setattr(trainer_module, "temporal_difference_targets", record_policy)
+    trainer = _make(_ASCENDING[0], **_ASCENDING[1])
+    assert type(trainer.online.backup_policy) is ConsistencyPolicy and trainer.online.critic.num_members == 3
+    critic = {name: value.clone() for name, value in trainer.ema.critic.state_dict().items()}
+    metrics = trainer.update(_batch())
+    assert {"policy_loss", "backup_loss"} < metrics.keys()
+    assert bootstrapping == [trainer.ema.backup_policy]
+    moved, drawn = sets
+    trainer.ema.critic.load_state_dict(critic)
+    observation = torch.from_numpy(_batch().observation[:8])
+    expected = ascend_values(observation, drawn, trainer.ema.critic, 0.3)
+    torch.testing.assert_close(moved, expected)
+    assert float((moved - drawn).norm(dim=-1).max()) > 0.2
 
 
 def test_the_average_is_the_policy_at_first_and_then_follows_at_intervals():
@@ -317,10 +349,10 @@ def test_statistics_are_set_once_and_outlive_a_rollback():
     np.testing.assert_allclose(restored.online.critic.normalizer.mean, mean)
 
 
-@pytest.mark.parametrize("method", _METHODS)
-def test_restored_state_goes_on_bit_for_bit(method):
+@pytest.mark.parametrize(("method", "options"), _VARIANTS)
+def test_restored_state_goes_on_bit_for_bit(method, options):
     """Weights, moments, draws, averages and counters continue where the saved ones would have."""
-    options = {"ema_start_updates": 2, "ema_interval_updates": 2}
+    options = options | {"ema_start_updates": 2, "ema_interval_updates": 2}
     trainer = _make(method, **options)
     for step in range(3):
         trainer.update(_batch(step))

@@ -11,6 +11,8 @@ from distill_rl.networks.q_ensemble import QEnsemble
 from distill_rl.policies.diffusion import DiffusionPolicy
 from learners.offline.transitions import TransitionBatch
 from learners.offline.values import (
+    ascend_values,
+    behaviour_candidates,
     boltzmann_log_weights,
     critic_loss,
     critic_reference_set,
@@ -196,28 +198,64 @@ def models() -> tuple[DiffusionPolicy, QEnsemble]:
     return DiffusionPolicy(3, 2, hidden_sizes=(8,), num_diffusion_steps=3), QEnsemble(3, 2, hidden_sizes=(8,))
 
 
-def test_reference_sets_weigh_the_taken_action_and_draws_of_the_model(models):
-    """A valid set in the mass convention; its values are means of the smallest member, by hand."""
-    behaviour, critic = models
+def test_candidates_are_the_taken_action_and_draws_of_the_model(models):
+    """In this order; of a single one the model draws nothing."""
+    behaviour, _ = models
     batch = _batch()
-    found = critic_reference_set(
-        batch.observation,
-        batch.action,
-        behaviour,
-        critic,
-        num_candidates=6,
-        target_kl=0.7,
-        generator=_generator(),
-    ).validate()
-    assert found.convention == "mass" and found.actions.shape == (8, 6, 2)
-    assert torch.equal(found.observation, batch.observation)
-    assert torch.equal(found.actions[:, 0], batch.action)
+    found = behaviour_candidates(batch.observation, batch.action, behaviour, 6, _generator())
+    assert found.shape == (8, 6, 2)
+    assert torch.equal(found[:, 0], batch.action)
     repeated = batch.observation[:, None].expand(-1, 5, -1)
-    torch.testing.assert_close(found.actions[:, 1:], behaviour.act(repeated, 1, 1.0, _generator()))
+    torch.testing.assert_close(found[:, 1:], behaviour.act(repeated, 1, 1.0, _generator()))
+    assert not found.requires_grad
+    alone = behaviour_candidates(batch.observation, batch.action, behaviour, 1, _generator())
+    assert torch.equal(alone, batch.action[:, None])
+
+
+def test_candidates_move_up_the_mean_value_by_even_distances():
+    """Along the slope by hand, the first not at all, and never beyond the bounds."""
+    observation = torch.tensor([[0.6, 0.8, 0.0], [0.3, 2.0, 9.0]])
+    candidates = torch.tensor([[[0.5, 0.5]] * 3, [[0.1, 0.9]] * 3])
+    found = ascend_values(observation, candidates, _critic, 0.4)
+    # Twice the slope of the mean is (s_0 - 3 y, s_1 - 3 x): (-0.9, -0.7) and (-2.4, 1.7).
+    expected = []
+    for start, slope in (([0.5, 0.5], [-0.9, -0.7]), ([0.1, 0.9], [-2.4, 1.7])):
+        direction = np.array(slope) / np.hypot(*slope)
+        expected.append([np.clip(start + distance * direction, -1.0, 1.0) for distance in (0.0, 0.2, 0.4)])
+    torch.testing.assert_close(found, torch.tensor(np.array(expected), dtype=torch.float32))
+    assert float(found[1, 2, 1]) == 1.0
+
+
+def test_moving_candidates_leaves_the_critic_alone(models):
+    """No gradient reaches its weights, or the candidates that came; a flat critic moves nothing."""
+    _, critic = models
+    batch = _batch()
+    candidates = batch.action[:, None].repeat(1, 3, 1)
+    with torch.no_grad():
+        found = ascend_values(batch.observation, candidates, critic, 0.3)
+    assert not found.requires_grad and not candidates.requires_grad
+    assert all(parameter.grad is None for parameter in critic.parameters())
+    lengths = (found - candidates).norm(dim=-1)
+    assert bool((lengths <= torch.tensor([0.0, 0.15, 0.3]) + 1e-5).all()) and float(lengths.max()) > 0.29
+    values = critic(batch.observation[:, None], found).mean(dim=0).mean(dim=0).tolist()
+    assert values[0] < values[1] < values[2]
+    for parameter in critic.parameters():
+        torch.nn.init.zeros_(parameter)
+    assert torch.equal(ascend_values(batch.observation, candidates, critic, 0.3), candidates)
+
+
+def test_reference_sets_weigh_candidates_by_the_smaller_value(models):
+    """A valid set in the mass convention; its values are means of the smallest member, by hand."""
+    _, critic = models
+    batch = _batch()
+    candidates = torch.rand(8, 6, 2, generator=_generator()) * 2.0 - 1.0
+    found = critic_reference_set(batch.observation, candidates, critic, 0.7).validate()
+    assert found.convention == "mass"
+    assert torch.equal(found.observation, batch.observation) and torch.equal(found.actions, candidates)
     q_values = torch.tensor(
         [
             [float(critic(observation, action).min().detach()) for action in actions]
-            for observation, actions in zip(batch.observation, found.actions, strict=True)
+            for observation, actions in zip(batch.observation, candidates, strict=True)
         ]
     )
     weights = boltzmann_log_weights(q_values, 0.7).exp()
@@ -230,13 +268,10 @@ def test_reference_sets_weigh_the_taken_action_and_draws_of_the_model(models):
     assert not any(array.requires_grad for array in found.to_arrays().values())
 
 
-def test_a_reference_set_of_one_candidate_is_the_taken_action(models):
-    """The model draws nothing then."""
+def test_a_reference_set_of_one_candidate_is_certain(models):
+    """Whatever its value."""
     batch = _batch()
-    found = critic_reference_set(
-        batch.observation, batch.action, *models, num_candidates=1, target_kl=0.7, generator=_generator()
-    ).validate()
-    assert torch.equal(found.actions, batch.action[:, None])
+    found = critic_reference_set(batch.observation, batch.action[:, None], models[1], 0.7).validate()
     assert torch.equal(found.log_probs, torch.zeros(8, 1))
 
 
@@ -252,12 +287,4 @@ def test_wrong_arguments_are_named():
     with pytest.raises(ValueError, match=r"`target_kl` must be positive, got 0\.0"):
         boltzmann_log_weights(torch.zeros(2, 3), 0.0)
     with pytest.raises(ValueError, match="`num_candidates` must be an integer of at least 1, got 0"):
-        critic_reference_set(
-            batch.observation,
-            batch.action,
-            None,
-            _critic,
-            num_candidates=0,
-            target_kl=1.0,
-            generator=_generator(),
-        )
+        behaviour_candidates(batch.observation, batch.action, None, 0, _generator())
