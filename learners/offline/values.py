@@ -134,14 +134,14 @@ def ascend_values(observation: Tensor, candidates: Tensor, critic: QEnsemble, ma
 
     The distances `d_n` are even, from 0 of the first candidate to `max_distance` of the last, so that weights
     by value decide how far is worth going. Errors of the members' slopes cancel in their mean. Source of the
-    step: Park et al. (2024), "Is value learning really the main bottleneck in offline RL?", Section 6.1,
-    where a policy takes it whenever it acts.
+    step: Park et al. (2024), "Is value learning really the main bottleneck in offline RL?", arXiv:2406.09329,
+    whose policy takes it whenever it acts ("OPEX").
 
     Args:
       observation: shape `[B, O]`.
       candidates: in [-1, 1]. Shape `[B, N, A]`.
       critic: stays as it is.
-      max_distance: Euclidean, in units of actions.
+      max_distance: `d_N`, Euclidean, in units of actions. A single candidate stays where it is.
 
     Returns:
       Shape `[B, N, A]`.
@@ -173,6 +173,9 @@ def critic_reference_set(
 
     Returns:
       A reference set in the mass convention.
+
+    Raises:
+      ValueError: if `target_kl` is not positive.
     """
     q_values = critic(observation.unsqueeze(1), candidates).amin(dim=0)
     log_weights = boltzmann_log_weights(q_values, target_kl)
