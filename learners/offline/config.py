@@ -181,6 +181,11 @@ class LearningConfig:
             raise ValueError(f"`policy` must be consistency to distil reference sets, got {self.policy!r}")
         if self.improvement == "gradient" and self.num_critics != 2:
             raise ValueError(f"`num_critics` must be 2 with improvement 'gradient', got {self.num_critics}")
+        if self.ascent_distance > 0.0 and self.num_references < 2:
+            raise ValueError(
+                "`num_references` must be at least 2 with ascent_distance, since the first candidate is not "
+                f"moved; got {self.num_references}"
+            )
         if not self.has_critic and self.num_action_candidates > 1:
             raise ValueError(
                 "`num_action_candidates` must be 1 without a critic, got "

@@ -74,6 +74,10 @@ def test_a_dataset_has_a_known_transform():
             "`num_critics` must be 2 with improvement 'gradient', got 5",
         ),
         (
+            {"improvement": "references", "ascent_distance": 0.5, "num_references": 1},
+            "`num_references` must be at least 2 with ascent_distance",
+        ),
+        (
             {"num_action_candidates": 50},
             "`num_action_candidates` must be 1 without a critic, got 50 with improvement 'none'",
         ),
