@@ -123,7 +123,7 @@ _SCALES = {
         task_learning={
             "walker2d_full_replay": {"ema_decay": 0.995, "learning_rate_decay_updates": _WALKER2D_UPDATES},
             "walker2d_full_replay-diffusion_ql": {"q_weight": 0.5},
-            "walker2d_full_replay-critic_distill": {"ascent_distance": 0.6, "num_critics": 5},
+            "walker2d_full_replay-critic_distill": {"ascent_distance": 1.0, "num_critics": 5},
         },
         has_own_data=True,
         steps=(2, 5, 10),

@@ -99,11 +99,12 @@ _SCALES = {
         mppi_steps=8,
     ),
     "small": _Scale(
-        layouts=("umaze", "medium"),
+        layouts=tuple(HORIZONS),
         num_seeds=3,
         plan={
             "umaze": _SMALL | {"level_sizes": (32, 64, 64)},
             "medium": _SMALL | {"level_sizes": (32, 64, 64, 64), "reward_weight": 0.05},
+            "large": _SMALL | {"level_sizes": (32, 64, 64, 64), "reward_weight": 0.05},
         },
         spec={
             "num_data_steps": 100_000,
@@ -114,9 +115,9 @@ _SCALES = {
             "num_episodes": 100,
             "num_timings": 3,
         },
-        teacher_updates={"umaze": 1_500, "medium": 6_000},
-        student_updates={"umaze": 480, "medium": 1_440},
-        student={"medium": _FEW_LEVELS},
+        teacher_updates={"umaze": 1_500, "medium": 6_000, "large": 8_000},
+        student_updates={"umaze": 480, "medium": 1_440, "large": 1_440},
+        student={"medium": _FEW_LEVELS, "large": _FEW_LEVELS},
         num_mppi_episodes=5,
     ),
     "full": _Scale(

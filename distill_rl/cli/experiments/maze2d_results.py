@@ -56,8 +56,9 @@ def write_table(rows: Rows) -> str:
         lines += [
             f"## maze2d-{layout}",
             "",
-            "| method | evaluations | score | success rate | one plan, ms | faster than Diffuser by |",
-            "| --- | --- | --- | --- | --- | --- |",
+            "| method | seeds | evaluations | score | success rate | one plan, ms | "
+            "faster than Diffuser by |",
+            "| --- | --- | --- | --- | --- | --- | --- |",
         ]
         diffuser_sec = np.median(np.concatenate([row["plan_sec"] for row in methods[DIFFUSER]]))
         for method, own in methods.items():
@@ -65,7 +66,7 @@ def write_table(rows: Rows) -> str:
             success = np.mean([row["success_rate"] for row in own])
             plan_sec = float(np.median(np.concatenate([row["plan_sec"] for row in own])))
             lines.append(
-                f"| {method} | {_evaluations(own[0])} | {spread(means)} | {success:.2f} | "
+                f"| {method} | {len(own)} | {_evaluations(own[0])} | {spread(means)} | {success:.2f} | "
                 f"{1e3 * plan_sec:.3g} | {diffuser_sec / plan_sec:.3g} |"
             )
         lines.append("")
@@ -83,12 +84,11 @@ def _evaluations(row: Mapping[str, Any]) -> str:
 def _explain(rows: Rows) -> str:
     learned = [row for row in rows if row["method"] != MPPI]
     planned = [row for row in rows if row["method"] == MPPI]
-    num_seeds = len({row["seed"] for row in learned})
     episodes = len(learned[0]["scores"])
     decisions = "; ".join(f"{1e3 * row['decision_sec']:.0f} ms in {row['layout']}" for row in planned)
     return (
-        f"Scores are on D4RL's scale, means over {num_seeds} seeds (lowest and highest seed) of {episodes} "
-        "episodes each, which start at random and end at D4RL's goal; success is reaching it. Plans are made "
+        f"Scores are on D4RL's scale, means over seeds (lowest and highest) of {episodes} episodes each, "
+        "which start at random and end at D4RL's goal; success is reaching it. Plans are made "
         f"once, at the start. Time is the median of single plans on {learned[0]['device']}, all methods by "
         f"turns in one process; that of MPPI is the sum of an episode's decisions ({decisions}), over "
         f"{len(planned[0]['scores'])} episodes. Diffuser and the other samplers of many steps run on the "

@@ -33,7 +33,7 @@ def test_every_way_to_plan_is_judged_and_timed(tmp_path):
         assert 0.0 <= row["success_rate"] <= 1.0 and min(row["plan_sec"]) > 0.0
     assert rows[DIFFUSER]["speed_up"] == [1.0]
     assert rows["RACTD, 1 jump"]["plan_sec"][0] < rows["DDPM, 100 steps"]["plan_sec"][0]
-    assert "| RACTD, 1 jump | 1 |" in paths[1].read_text()
+    assert "| RACTD, 1 jump | 1 | 1 |" in paths[1].read_text()
     assert all(path.stat().st_size > 5_000 for path in paths[2:])
     # What is finished stays; what was interrupted goes on from the stages that are.
     finished = tmp_path / "runs" / "umaze_0"

@@ -213,15 +213,19 @@ def test_candidates_are_the_taken_action_and_draws_of_the_model(models):
 
 
 def test_candidates_move_up_the_mean_value_by_even_distances():
-    """Along the slope by hand, the first not at all, and never beyond the bounds."""
+    """Along the slope by hand, the first not at all, less where it is flat, and never beyond the bounds."""
     observation = torch.tensor([[0.6, 0.8, 0.0], [0.3, 2.0, 9.0]])
     candidates = torch.tensor([[[0.5, 0.5]] * 3, [[0.1, 0.9]] * 3])
     found = ascend_values(observation, candidates, _critic, 0.4)
     # Twice the slope of the mean is (s_0 - 3 y, s_1 - 3 x): (-0.9, -0.7) and (-2.4, 1.7).
     expected = []
-    for start, slope in (([0.5, 0.5], [-0.9, -0.7]), ([0.1, 0.9], [-2.4, 1.7])):
-        direction = np.array(slope) / np.hypot(*slope)
-        expected.append([np.clip(start + distance * direction, -1.0, 1.0) for distance in (0.0, 0.2, 0.4)])
+    mean = (np.hypot(0.9, 0.7) + np.hypot(2.4, 1.7)) / 2.0
+    for start, slope, length in (
+        ([0.5, 0.5], [-0.9, -0.7], mean),
+        ([0.1, 0.9], [-2.4, 1.7], np.hypot(2.4, 1.7)),
+    ):
+        step = np.array(slope) / length
+        expected.append([np.clip(start + distance * step, -1.0, 1.0) for distance in (0.0, 0.2, 0.4)])
     torch.testing.assert_close(found, torch.tensor(np.array(expected), dtype=torch.float32))
     assert float(found[1, 2, 1]) == 1.0
 
