@@ -103,9 +103,9 @@ class LearningConfig:
     num_behaviour_steps: int = 5
     """`references`: denoising steps of the model that the candidates come from."""
     ascent_distance: float = 0.0
-    """`references`: how far candidates are moved up the critic at most, in Euclidean distance. Such a policy
-    leaves the data behind, so the critic learns the values of another one, of candidates as they were drawn.
-    0 moves none, and there is one policy."""
+    """`references`: how far candidates are moved up the critic at most, in Euclidean distance; less where it
+    is flatter than in the mean of the batch. Such a policy leaves the data behind, so the critic learns the
+    values of another one, of candidates as they were drawn. 0 moves none, and there is one policy."""
     target_kl: float = 1.0
     """`references`: mean divergence of the weights from uniform, in nats; it sets their one temperature."""
     num_ode_steps: int = 8
