@@ -34,7 +34,7 @@ _METHODS: dict[str, tuple[str, dict[str, Any]]] = {
     "CriticDistill, 1 step": ("critic_distill", {}),
     "CriticDistill, 1 step, candidates moved, 5 critics": (
         "critic_distill",
-        {"ascent_distance": 0.6, "num_critics": 5},
+        {"ascent_distance": 1.0, "num_critics": 5},
     ),
     "Diffusion-BC, 5 steps": ("diffusion_bc", {"num_sampling_steps": 5}),
     "Consistency-BC, 2 steps": ("consistency_bc", {"num_sampling_steps": 2}),

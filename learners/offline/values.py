@@ -132,11 +132,12 @@ def behaviour_candidates(
 def ascend_values(observation: Tensor, candidates: Tensor, critic: QEnsemble, max_distance: float) -> Tensor:
     """Moves candidates up the critic: `clip(a_n + d_n g_n / max(|g_n|, G), -1, 1)`.
 
-    `g = grad_a mean_i Q_i(s, a)`, in whose mean the errors of members cancel, and `G` is the mean of `|g|`
-    over the batch: where the critic is flatter, and the direction of its slope its error, steps are shorter.
-    The distances `d_n` are even, from 0 of the first candidate to `max_distance` of the last, so that weights
-    by value decide how far is worth going. Source of the step: Park et al. (2024), "Is value learning really
-    the main bottleneck in offline RL?", arXiv:2406.09329, whose policy takes it whenever it acts ("OPEX").
+    `g = grad_a mean_i Q_i(s, a)`, in whose mean errors of the members cancel, and `G` is the mean of `|g|`
+    over all candidates of the batch: where the critic is flatter there is less to gain, and steps are
+    shorter. The distances `d_n` are even, from 0 of the first candidate to `max_distance` of the last, so
+    that weights by value decide how far is worth going. Source of the step: Park et al. (2024), "Is value
+    learning really the main bottleneck in offline RL?", arXiv:2406.09329, whose policy takes it whenever it
+    acts ("OPEX").
 
     Args:
       observation: shape `[B, O]`.
@@ -149,11 +150,11 @@ def ascend_values(observation: Tensor, candidates: Tensor, critic: QEnsemble, ma
     """
     with torch.enable_grad():
         start = candidates.detach().requires_grad_(True)
-        (slope,) = torch.autograd.grad(critic(observation.unsqueeze(1), start).mean(dim=0).sum(), start)
+        (gradient,) = torch.autograd.grad(critic(observation.unsqueeze(1), start).mean(dim=0).sum(), start)
     distance = torch.linspace(0.0, max_distance, candidates.shape[1], device=candidates.device)
-    steepness = slope.norm(dim=-1, keepdim=True)
-    scale = torch.maximum(steepness, steepness.mean()).clamp_min(torch.finfo(slope.dtype).tiny)
-    moved: Tensor = candidates + distance.unsqueeze(-1) * slope / scale
+    norm = gradient.norm(dim=-1, keepdim=True)
+    scale = torch.maximum(norm, norm.mean()).clamp_min(torch.finfo(norm.dtype).tiny)
+    moved: Tensor = candidates + distance.unsqueeze(-1) * gradient / scale
     return moved.clamp(-1.0, 1.0)
 
 

@@ -76,6 +76,7 @@ _SMALL = {
     "reward_weight": 0.2,
     "ema_decay": 0.99,
 }
+_SMALL_DEEPER = _SMALL | {"level_sizes": (32, 64, 64, 64), "reward_weight": 0.05}
 # What the teacher knows reaches the longest jump level by level: so few updates call for fewer of them.
 _FEW_LEVELS = {"num_levels": 18, "num_solver_steps": 6}
 _SCALES = {
@@ -103,8 +104,8 @@ _SCALES = {
         num_seeds=3,
         plan={
             "umaze": _SMALL | {"level_sizes": (32, 64, 64)},
-            "medium": _SMALL | {"level_sizes": (32, 64, 64, 64), "reward_weight": 0.05},
-            "large": _SMALL | {"level_sizes": (32, 64, 64, 64), "reward_weight": 0.05},
+            "medium": _SMALL_DEEPER,
+            "large": _SMALL_DEEPER,
         },
         spec={
             "num_data_steps": 100_000,
